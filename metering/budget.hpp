@@ -1,0 +1,120 @@
+// BUDGET_HOLDS: what a session (and the account above it) may still use. Reserved before a request is forwarded, settled after, atomically
+// over all limits of the session and its parents; outstanding reservations count; a reservation is released on every exit path.
+// Thread rule: any thread. Time is passed in (microseconds since 1970); windows are UTC calendar windows.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+namespace keyhole::metering {
+
+enum class limit_unit : std::uint8_t { usd, tokens, requests, concurrency };
+enum class limit_window : std::uint8_t { total, minute, hour, day, month };
+
+struct limit {
+    limit_unit unit = limit_unit::usd;
+    limit_window window = limit_window::total;
+    std::int64_t value = 0;  ///< usd: nano-USD; else a count
+    bool operator==(const limit&) const = default;
+};
+
+/// The most that one request is expected to use; held until it settles.
+struct demand {
+    std::int64_t nano_usd = 0;
+    std::int64_t tokens = 0;
+    bool counts_request = true;  ///< false: models, count_tokens … neither counted nor limited as requests
+};
+
+/// Why a request was not admitted.
+struct refusal {
+    limit which;
+    std::string owner;            ///< session or account id whose limit it is
+    std::int64_t used = 0;        ///< settled in the window
+    std::int64_t reserved = 0;    ///< held by requests in flight
+    std::int64_t asked = 0;
+    std::int64_t resets_us = 0;   ///< when the window ends; 0: never (total, concurrency)
+};
+
+/// What is left of the tightest limit of a unit.
+struct remaining {
+    std::optional<std::int64_t> nano_usd;
+    std::optional<std::int64_t> tokens;
+    std::optional<std::int64_t> requests;
+};
+
+class budget;
+
+/// Holds a demand on a budget and its parents; settles or releases exactly once.
+class reservation {
+public:
+    reservation() = default;
+    ~reservation();
+    reservation(reservation&& other) noexcept;
+    reservation& operator=(reservation&& other) noexcept;
+
+    /// What was really used takes the place of what was held.
+    void settle(std::int64_t nano_usd, std::int64_t tokens, std::int64_t now_us) noexcept;
+    /// Nothing was forwarded: everything is given back, the request is not counted.
+    void release() noexcept;
+    const demand& held() const noexcept { return held_; }
+    explicit operator bool() const noexcept { return owner_ != nullptr; }
+
+private:
+    friend class budget;
+    std::shared_ptr<budget> owner_;
+    demand held_;
+    std::int64_t at_us_ = 0;
+};
+
+class budget : public std::enable_shared_from_this<budget> {
+public:
+    budget(std::string owner, std::vector<limit> limits, std::shared_ptr<budget> parent = {});
+
+    /// What the ledger already holds for that limit's current window; called once per limit at start-up.
+    void restore(const limit& which, std::int64_t used, std::int64_t now_us);
+
+    std::variant<reservation, refusal> reserve(const demand& d, std::int64_t now_us);
+
+    /// Over this budget and its parents; units without a limit are nullopt.
+    remaining left(std::int64_t now_us) const;
+    bool limits_money() const noexcept;
+    /// Requests in flight on this budget itself.
+    std::int64_t in_flight() const noexcept;
+    /// Nothing is held (tests, and the invariant at shutdown).
+    bool idle() const noexcept;
+    const std::vector<limit>& limits() const noexcept { return limits_; }
+    const std::string& owner() const noexcept { return owner_; }
+
+private:
+    friend class reservation;
+    struct counter;
+    void finish(const reservation& r, std::int64_t nano_usd, std::int64_t tokens, std::int64_t now_us, bool used) noexcept;
+
+    std::string owner_;
+    std::vector<limit> limits_;
+    std::shared_ptr<budget> parent_;
+    mutable std::mutex mutex_;  ///< a few compares and adds; parents are locked after children, always in that order
+    std::vector<counter> counters_;
+    std::int64_t in_flight_ = 0;
+};
+
+/// Start of the UTC calendar window that holds `t_us` (total: 0).
+std::int64_t window_start(limit_window w, std::int64_t t_us) noexcept;
+/// Its end (total: INT64_MAX).
+std::int64_t window_end(limit_window w, std::int64_t t_us) noexcept;
+
+/// "usd=2.50", "usd/day=1", "tokens/hour=100000", "requests/minute=60", "concurrency=4" -> limit; nullopt: not understood.
+std::optional<limit> parse_limit(std::string_view text);
+std::string to_string(const limit& l);
+/// "2.50", "0.000001" USD -> nano-USD without floating point; nullopt: not a number, negative or over 9 decimals.
+std::optional<std::int64_t> parse_usd(std::string_view text) noexcept;
+/// "2.50", "0.000123" (at least two decimals, no trailing zeros beyond).
+std::string format_usd(std::int64_t nano_usd);
+
+}  // namespace keyhole::metering
