@@ -1,0 +1,119 @@
+// Step 11, and the slot it closes. EVERY_REQUEST_ONE_ROW: open_slot() comes before the first byte leaves, account() on every way out,
+// once. The row, the log line, the metrics and the budget are fed from the same record, so they cannot disagree.
+#include "proxy/exchange.hpp"
+
+#include <algorithm>
+
+namespace keyhole::proxy {
+namespace {
+
+std::string_view label_or(const session& s, std::string_view name, std::string_view otherwise)
+{
+    const auto found = s.info.labels.find(std::string(name));
+    return found != s.info.labels.end() ? std::string_view(found->second) : otherwise;
+}
+
+/// Tokens that `bytes` of text are taken for when nobody counted them.
+std::int64_t tokens_of(std::uint64_t bytes) noexcept { return static_cast<std::int64_t>((bytes + 3) / 4); }
+
+/// TOKENS_EXACT: the provider's numbers where it gave them; where an answer broke off, or never said, the best that is known, marked.
+void take_usage(exchange& x, metering::record& row, bool complete)
+{
+    if (!x.meter) return;
+    const auto& r = x.meter->finish(complete);
+    row.counts = r.counts;
+    row.source = r.source;
+    row.total_mismatch = r.total_mismatch;
+    row.provider_cost_nano_usd = r.provider_cost_nano_usd;
+    if (!r.model.empty()) row.answered_model = r.model;
+    if (!r.id.empty()) row.answer_id = r.id;
+    if (!r.service_tier.empty()) row.service_tier = r.service_tier;
+    if (row.error.empty() && !r.error_type.empty()) row.error = r.error_type;
+    if (row.format == metering::wire::none || row.status < 200 || row.status >= 400) return;
+
+    const bool cut = !complete && !r.terminal;
+    const auto written = tokens_of(r.text_bytes);
+    if (r.source == metering::usage_source::none && (r.text_bytes != 0 || cut)) {
+        row.counts = {};
+        row.counts.input = tokens_of(x.facts.text_bytes);
+        row.counts.output = written;
+        row.source = metering::usage_source::estimated;
+    }
+    else if (cut && written > row.counts.all_output()) {
+        // The provider told the input at the beginning; what it wrote since then is counted from its bytes.
+        row.counts.output += written - row.counts.all_output();
+        row.source = metering::usage_source::estimated;
+    }
+}
+
+}  // namespace
+
+failure open_slot(exchange& x)
+{
+    auto& r = x.draft;
+    const auto& s = x.who->info;
+    r.request_id = x.id;
+    r.session = s.id;
+    r.account = s.account;
+    r.sandbox = s.sandbox;
+    r.run = label_or(*x.who, "run", x.head.get("x-keyhole-run"));
+    r.attempt = label_or(*x.who, "attempt", x.head.get("x-keyhole-attempt"));
+    r.provider = x.to->provider.name;
+    r.route = x.way->name;
+    r.model = x.facts.model;
+    r.format = x.way->wire;
+    r.stream = x.facts.stream;
+    r.received_us = x.received_us;
+    r.reserved_nano_usd = x.held ? x.held.held().nano_usd : 0;
+    x.slot = x.agent.home().shared().inflight.open(r);
+    if (x.slot) return {};
+    x.held.release();
+    x.agent.home().pool().give_back(std::move(x.line));
+    return {errc::ledger_unavailable,
+            "The ledger cannot take another request (the disk may be full, or the database locked); nothing is forwarded unmetered.",
+            "no free journal slot", 1};
+}
+
+void account(exchange& x, metering::outcome end, std::string_view error, std::string_view log_detail)
+{
+    if (x.accounted) return;
+    x.accounted = true;
+    if (x.counted_connection) x.who->connections.fetch_sub(1, std::memory_order_relaxed);
+    if (!x.slot) {
+        x.held.release();  // nothing left: nothing is counted
+        return;
+    }
+    auto& shared = x.agent.home().shared();
+    auto& row = shared.inflight.at(*x.slot);
+    const bool complete = end == metering::outcome::ok || end == metering::outcome::provider_error ||
+                          end == metering::outcome::stream_error || x.answer_complete;
+    row.end = end;
+    if (!error.empty()) row.error = error;
+    take_usage(x, row, complete);
+
+    const auto& prices = *x.rt->prices;
+    const auto provider = row.provider.view();
+    const auto* known = prices.find(provider, row.answered_model.view());
+    const auto billed_as = known != nullptr ? row.answered_model.view() : row.model.view();
+    if (known == nullptr) known = prices.find(provider, billed_as);
+    if (row.source != metering::usage_source::none) {
+        const auto cost = prices.price(provider, billed_as, row.service_tier.view(), row.counts);
+        row.cost_nano_usd = cost.nano_usd;
+        row.priced = cost.priced;
+        if (cost.priced) row.price_version = prices.version();
+    }
+    row.ended_us = std::max(metering::now_us(), row.received_us);
+
+    x.held.settle(row.cost_nano_usd, row.counts.total(), row.ended_us);
+    const auto overhead = row.forwarded_us == 0 ? 0 : row.forwarded_us - x.overhead_from_us - x.connect_us;
+    shared.meters.request_ended(row, known != nullptr ? std::string_view(known->model) : std::string_view{},
+                                std::max<std::int64_t>(overhead, 0));
+    if (x.counted_stream) shared.meters.stream_ended();
+    if (x.counted_drain) shared.drains.fetch_sub(1, std::memory_order_relaxed);
+    shared.log.request(row, log_detail);
+    shared.inflight.settle(*x.slot);
+    shared.books.submit(*x.slot);
+    x.slot.reset();
+}
+
+}  // namespace keyhole::proxy

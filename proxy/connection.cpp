@@ -1,0 +1,219 @@
+#include "proxy/connection.hpp"
+
+#include "proxy/exchange.hpp"
+#include "proxy/http/preface.hpp"
+#include "proxy/upstream/link.hpp"
+
+#include <boost/asio/write.hpp>
+
+#include <array>
+#include <cstring>
+#include <sys/socket.h>
+#include <utility>
+
+namespace keyhole::proxy {
+
+connection::connection(worker& home, agent_socket socket, session_ptr bound, bool tcp)
+    : home_(home)
+    , socket_(std::move(socket))
+    , bound_(std::move(bound))
+    , tcp_(tcp)
+    , limit_(home.io().get_executor(), [this](waiting_for what) { on_expiry(what); })
+    , self_(std::make_shared<connection*>(this))
+{
+    place_ = home_.live_.insert(home_.live_.end(), this);
+    home_.shared().agent_connections.fetch_add(1, std::memory_order_relaxed);
+    draining_ = home_.draining_;
+}
+
+connection::~connection()
+{
+    home_.live_.erase(place_);
+    home_.shared().agent_connections.fetch_sub(1, std::memory_order_relaxed);
+    home_.return_buffer(std::move(buffer_));
+    config::wipe(vouched_.data(), vouched_.size());
+    if (abrupt_) close_abruptly();
+}
+
+task<> connection::serve()
+{
+    if (!tcp_) arm_hangup_watch();  // a unix socket tells a full close from a half close, so one watch serves all requests
+    const bool opened = co_await read_preface();
+    if (!opened) co_return;
+    bool again = true;
+    while (again && cut_ == cut_reason::none) {
+        const bool ready = co_await wait_for_request();
+        if (!ready) break;
+        in_exchange_ = true;
+        const auto verdict = co_await run_exchange(*this);
+        in_exchange_ = false;
+        set_session(nullptr);
+        set_upstream(nullptr);
+        on_hangup_ = nullptr;
+        abrupt_ = verdict == exchange_verdict::broken_off;
+        again = verdict == exchange_verdict::keep_alive && !draining_ && !gone_;
+    }
+    limit_.rest();
+}
+
+task<bool> connection::read_preface()
+{
+    const auto& bounds = home_.rt()->settings->bounds;
+    limit_.expect(waiting_for::next_request, seconds_of(bounds.keepalive_timeout));
+    while (true) {
+        if (end_ != begin_) {
+            const auto p = http::read_preface(unread());
+            if (p.is == http::preface::verdict::absent) co_return true;
+            if (p.is == http::preface::verdict::malformed) co_return false;
+            if (p.is == http::preface::verdict::ok) {
+                vouched_.assign(p.token);
+                config::wipe(buffer_.get() + begin_, p.bytes);
+                consume(p.bytes);
+                co_return true;
+            }
+            limit_.expect(waiting_for::head, seconds_of(bounds.head_timeout));
+        }
+        const bool more = co_await read_more();
+        if (!more) co_return false;
+    }
+}
+
+task<bool> connection::wait_for_request()
+{
+    if (end_ != begin_) co_return true;
+    if (draining_) co_return false;
+    // An idle connection holds no buffer.
+    home_.return_buffer(std::move(buffer_));
+    begin_ = end_ = 0;
+    limit_.expect(waiting_for::next_request, seconds_of(home_.rt()->settings->bounds.keepalive_timeout));
+    auto [ec] = co_await socket_.async_wait(agent_socket::wait_read, as_result);
+    if (ec || cut_ != cut_reason::none) co_return false;
+    const bool more = co_await read_more();
+    co_return more;
+}
+
+task<bool> connection::read_more()
+{
+    if (!buffer_) buffer_ = home_.lend_buffer();
+    if (begin_ == end_) begin_ = end_ = 0;
+    else if (end_ == worker::buffer_size && begin_ != 0) {
+        std::memmove(buffer_.get(), buffer_.get() + begin_, end_ - begin_);
+        end_ -= begin_;
+        begin_ = 0;
+    }
+    const std::size_t n = co_await read_into(buffer_.get() + end_, worker::buffer_size - end_);
+    end_ += n;
+    co_return n != 0;
+}
+
+task<std::size_t> connection::read_into(char* into, std::size_t size)
+{
+    auto [ec, n] = co_await socket_.async_read_some(asio::buffer(into, size), as_result);
+    if (ec && ec != asio::error::operation_aborted) gone_ = true;
+    co_return ec ? 0 : n;
+}
+
+task<bool> connection::write(std::string_view first, std::string_view second)
+{
+    if (gone_) co_return false;
+    const std::array<asio::const_buffer, 2> pieces{asio::buffer(first), asio::buffer(second)};
+    auto [ec, n] = co_await asio::async_write(socket_, pieces, as_result);
+    if (ec && ec != asio::error::operation_aborted) gone_ = true;
+    co_return !ec;
+}
+
+void connection::arm_hangup_watch()
+{
+    auto noticed = [weak = std::weak_ptr<connection*>(self_)](error_code ec) {
+        const auto self = weak.lock();
+        if (self && !ec) (*self)->note_hangup();
+    };
+    socket_.async_wait(agent_socket::wait_error, std::move(noticed));
+}
+
+void connection::watch_for_hangup()
+{
+    if (!tcp_ || end_ != begin_) return;  // pipelined bytes are there: nothing to learn from readability
+    watching_ = true;
+    auto readable = [weak = std::weak_ptr<connection*>(self_)](error_code ec) {
+        const auto self = weak.lock();
+        if (!self || ec || !(*self)->watching_) return;
+        (*self)->watching_ = false;
+        char byte = 0;
+        const auto n = ::recv((*self)->socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+        if (n == 0 || (n < 0 && errno != EAGAIN)) (*self)->note_hangup();
+    };
+    socket_.async_wait(agent_socket::wait_read, std::move(readable));
+}
+
+void connection::stop_watching() noexcept
+{
+    if (!watching_) return;
+    watching_ = false;
+    error_code ignored;
+    socket_.cancel(ignored);
+}
+
+void connection::note_hangup()
+{
+    if (std::exchange(gone_, true)) return;
+    if (!in_exchange_) return;
+    if (on_hangup_) {
+        const auto f = std::exchange(on_hangup_, nullptr);
+        f();
+    }
+    else if (connecting_ != nullptr) close_upstream();  // nothing was forwarded yet: nobody would read the answer
+}
+
+void connection::cut_now(cut_reason why) noexcept
+{
+    if (cut_ == cut_reason::none) cut_ = why;
+    close_upstream();
+    error_code ignored;
+    if (!in_exchange_ || why == cut_reason::shutdown || why == cut_reason::revoked) socket_.cancel(ignored);
+}
+
+void connection::begin_drain() noexcept
+{
+    draining_ = true;
+    error_code ignored;
+    if (!in_exchange_ && begin_ == end_) socket_.cancel(ignored);
+}
+
+void connection::on_expiry(waiting_for what)
+{
+    expired_ = what;
+    switch (what) {
+    case waiting_for::connect:
+    case waiting_for::first_byte:
+    case waiting_for::answer:
+    case waiting_for::drain:
+        close_upstream();
+        break;
+    case waiting_for::agent_to_read:
+        gone_ = true;
+        [[fallthrough]];
+    default: {
+        error_code ignored;
+        socket_.cancel(ignored);
+    }
+    }
+}
+
+void connection::close_upstream() noexcept
+{
+    if (upstream_ != nullptr) upstream_->close();
+    else if (connecting_ != nullptr && *connecting_ != nullptr) (*connecting_)->close();
+}
+
+void connection::close_abruptly() noexcept
+{
+    // A reset rather than an end: a clean end of a cut answer is taken for success by every SDK.
+    if (!socket_.is_open()) return;
+    const ::linger reset{1, 0};
+    ::setsockopt(socket_.native_handle(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    error_code ignored;
+    socket_.close(ignored);
+}
+
+}  // namespace keyhole::proxy

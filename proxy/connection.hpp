@@ -1,0 +1,104 @@
+// One agent connection: the preface, then a keep-alive loop of exchanges. Lives in its coroutine's frame on its worker.
+#pragma once
+
+#include "proxy/net/deadline.hpp"
+#include "proxy/net/task.hpp"
+#include "proxy/session.hpp"
+#include "proxy/worker.hpp"
+
+#include <cstddef>
+#include <functional>
+#include <list>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace keyhole::proxy {
+
+namespace upstream {
+class link;
+}
+
+/// Why an exchange was ended from outside.
+enum class cut_reason : unsigned char { none, agent_gone, revoked, shutdown, timed_out };
+
+class connection {
+public:
+    connection(worker& home, agent_socket socket, session_ptr bound, bool tcp);
+    ~connection();
+    connection(const connection&) = delete;
+    connection& operator=(const connection&) = delete;
+
+    task<> serve();
+
+    // For the exchange that runs on it.
+    worker& home() noexcept { return home_; }
+    agent_socket& socket() noexcept { return socket_; }
+    deadline& limit() noexcept { return limit_; }
+    const session_ptr& bound() const noexcept { return bound_; }
+    std::string_view vouched_token() const noexcept { return vouched_; }
+
+    /// Bytes that were read and not used yet.
+    std::string_view unread() const noexcept { return {buffer_.get() + begin_, end_ - begin_}; }
+    void consume(std::size_t n) noexcept { begin_ += n; }
+    /// Reads more into the buffer (the consumed part is reused). False: the agent is gone, or the deadline passed.
+    task<bool> read_more();
+    /// Reads straight into `into`, for large bodies. 0: gone.
+    task<std::size_t> read_into(char* into, std::size_t size);
+    /// Writes both pieces, as one where the kernel takes it; false: the agent is gone.
+    task<bool> write(std::string_view first, std::string_view second = {});
+
+    /// Begins to watch for the agent hanging up while nothing is read from it, and stops.
+    void watch_for_hangup();
+    void stop_watching() noexcept;
+    bool agent_gone() const noexcept { return gone_; }
+    cut_reason cut() const noexcept { return cut_; }
+    waiting_for expired() const noexcept { return expired_; }
+    /// Ends every wait of the running exchange, for `why` (the first reason wins). Worker's thread.
+    void cut_now(cut_reason why) noexcept;
+    /// The provider connection that the deadline, a hang-up or a revocation must be able to end.
+    void set_upstream(upstream::link* l) noexcept { upstream_ = l; }
+    /// While a connection is being made, where its address appears.
+    void watch_connecting(upstream::link** being_made) noexcept { connecting_ = being_made; }
+    /// What to do when the agent hangs up mid-exchange: called once, on the worker's thread.
+    void set_on_hangup(std::function<void()> f) { on_hangup_ = std::move(f); }
+    /// The session of the running exchange, so that a revocation finds it.
+    void set_session(session_ptr s) noexcept { current_ = std::move(s); }
+    const session_ptr& current_session() const noexcept { return current_; }
+    void begin_drain() noexcept;
+    bool draining() const noexcept { return draining_; }
+
+private:
+    task<bool> read_preface();
+    task<bool> wait_for_request();
+    void on_expiry(waiting_for what);
+    void note_hangup();
+    void arm_hangup_watch();
+    void close_upstream() noexcept;
+    void close_abruptly() noexcept;
+
+    worker& home_;
+    agent_socket socket_;
+    session_ptr bound_;
+    bool tcp_;
+    std::string vouched_;  ///< token from the preface; wiped at the end
+    std::unique_ptr<char[]> buffer_;
+    std::size_t begin_ = 0;
+    std::size_t end_ = 0;
+    deadline limit_;
+    upstream::link* upstream_ = nullptr;
+    upstream::link** connecting_ = nullptr;
+    std::function<void()> on_hangup_;
+    session_ptr current_;
+    std::shared_ptr<connection*> self_;  ///< what queued handlers hold weakly
+    std::list<connection*>::iterator place_;
+    cut_reason cut_ = cut_reason::none;
+    waiting_for expired_ = waiting_for::nothing;
+    bool gone_ = false;
+    bool draining_ = false;
+    bool in_exchange_ = false;
+    bool watching_ = false;
+    bool abrupt_ = false;  ///< the answer broke off: the agent must not take it for whole
+};
+
+}  // namespace keyhole::proxy

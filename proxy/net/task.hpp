@@ -1,0 +1,42 @@
+// The vocabulary of everything that waits: one executor type, one coroutine type, one completion token. Concrete types rather than
+// any_io_executor, since these stand on the path of every byte.
+// g++ 12.2 rule (GCC PR 98401, 107288): one co_await a statement, its operands named, its result named.
+#pragma once
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/basic_stream_socket.hpp>
+#include <boost/asio/basic_waitable_timer.hpp>
+#include <boost/asio/generic/stream_protocol.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/system/error_code.hpp>
+
+#include <chrono>
+
+namespace keyhole::proxy {
+
+namespace asio = boost::asio;
+using boost::system::error_code;
+
+using executor = asio::io_context::executor_type;
+template <class T = void>
+using task = asio::awaitable<T, executor>;
+
+/// `auto [ec, n] = co_await op(..., as_result);`
+inline constexpr auto as_result = asio::as_tuple(asio::use_awaitable_t<executor>{});
+
+using clock = std::chrono::steady_clock;
+using timer = asio::basic_waitable_timer<clock, asio::wait_traits<clock>, executor>;
+
+/// An agent's connection: unix socket or TCP, the same type from here on.
+using agent_socket = asio::basic_stream_socket<asio::generic::stream_protocol, executor>;
+using tcp_socket = asio::basic_stream_socket<asio::ip::tcp, executor>;
+
+inline clock::duration seconds_of(double s)
+{
+    return std::chrono::duration_cast<clock::duration>(std::chrono::duration<double>(s));
+}
+
+}  // namespace keyhole::proxy

@@ -1,0 +1,77 @@
+// One connection to a provider: TCP, with TLS on top where the endpoint says so. Models Asio's AsyncReadStream and AsyncWriteStream,
+// so that one relay serves both. Thread rule: its worker only.
+#pragma once
+
+#include "proxy/net/task.hpp"
+#include "proxy/upstream/endpoint.hpp"
+
+#include <boost/asio/async_result.hpp>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/ssl/stream.hpp>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+namespace keyhole::proxy::upstream {
+
+class link {
+public:
+    using executor_type = executor;
+
+    link(executor ex, endpoint_ptr to);
+    ~link();
+    link(const link&) = delete;
+    link& operator=(const link&) = delete;
+
+    executor_type get_executor() noexcept { return socket_.get_executor(); }
+    tcp_socket& socket() noexcept { return socket_; }
+    const endpoint& to() const noexcept { return *to_; }
+
+    /// What is different about each provider connection: filled by connect().
+    asio::ssl::stream<tcp_socket&>* tls() noexcept { return tls_ ? &*tls_ : nullptr; }
+    /// Puts a TLS stream on the connected socket.
+    asio::ssl::stream<tcp_socket&>& start_tls();
+
+    template <class Buffers, class Token>
+    auto async_read_some(const Buffers& buffers, Token&& token)
+    {
+        return asio::async_initiate<Token, void(error_code, std::size_t)>(
+            [this](auto handler, const Buffers& into) {
+                if (tls_) tls_->async_read_some(into, std::move(handler));
+                else socket_.async_read_some(into, std::move(handler));
+            },
+            token, buffers);
+    }
+
+    template <class Buffers, class Token>
+    auto async_write_some(const Buffers& buffers, Token&& token)
+    {
+        return asio::async_initiate<Token, void(error_code, std::size_t)>(
+            [this](auto handler, const Buffers& from) {
+                if (tls_) tls_->async_write_some(from, std::move(handler));
+                else socket_.async_write_some(from, std::move(handler));
+            },
+            token, buffers);
+    }
+
+    /// Nothing to read and the peer still there: fit for another request.
+    bool quiet() noexcept;
+    /// Ends every wait on it; it can't be used any more.
+    void close() noexcept;
+
+    clock::time_point opened = clock::now();
+    clock::time_point idle_since{};
+    std::uint64_t served = 0;  ///< requests so far
+
+private:
+    endpoint_ptr to_;
+    tcp_socket socket_;
+    std::optional<asio::ssl::stream<tcp_socket&>> tls_;  ///< constructed in place: move-assigning one leaks on Boost 1.81
+};
+
+using link_ptr = std::unique_ptr<link>;
+
+}  // namespace keyhole::proxy::upstream

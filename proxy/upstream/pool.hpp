@@ -1,0 +1,71 @@
+// A worker's idle provider connections and how new ones are made. Only bookkeeping and connecting; whether a connection may come
+// back is may_reuse()'s verdict, taken by the exchange that used it. Thread rule: its worker only.
+#pragma once
+
+#include "proxy/upstream/link.hpp"
+
+#include <boost/asio/ip/tcp.hpp>
+
+#include <cstddef>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+namespace keyhole::proxy::upstream {
+
+/// The facts of a finished exchange that decide whether its connection serves another. Default: no.
+struct exchange_facts {
+    bool response_complete = false;   ///< framed by length or chunks, and read to its end
+    bool request_fully_sent = false;
+    bool nothing_unread = false;      ///< no byte arrived that was not asked for
+    bool response_keeps_alive = false;
+    bool cancelled = false;
+};
+bool may_reuse(const exchange_facts& x) noexcept;
+
+/// Why connecting failed: the metric's step and a text for the log.
+struct connect_error {
+    std::string_view step;  ///< "dns", "connect", "tls"; empty: no error
+    std::string detail;
+    explicit operator bool() const noexcept { return !step.empty(); }
+};
+
+struct leased {
+    link_ptr connection;
+    bool reused = false;
+    connect_error error;
+};
+
+class pool {
+public:
+    explicit pool(asio::io_context& io);
+    ~pool();
+
+    /// An idle connection that is still quiet, else nullptr. Never waits.
+    link_ptr take_idle(const endpoint_ptr& to);
+    /// Connects (DNS, TCP, TLS). `slot` names the connection while it is being made, so that the caller's deadline can close it.
+    task<leased> connect(endpoint_ptr to, link** slot);
+    void give_back(link_ptr used);
+    /// Closes what idled too long or is no longer quiet; called about once a second.
+    void sweep(clock::time_point now);
+    void clear();
+    std::size_t idle() const noexcept;
+
+private:
+    struct resolved {
+        std::vector<asio::ip::tcp::endpoint> addresses;
+        clock::time_point until{};
+    };
+    struct bucket {
+        std::vector<link_ptr> idle;  ///< last in, first out: the warmest
+        ticket_slot ticket;
+    };
+    bucket& bucket_of(const endpoint& to);
+
+    asio::io_context& io_;
+    asio::ip::basic_resolver<asio::ip::tcp, executor> resolver_;
+    std::unordered_map<std::string, bucket> buckets_;
+    std::unordered_map<std::string, resolved> names_;
+};
+
+}  // namespace keyhole::proxy::upstream

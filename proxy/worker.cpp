@@ -1,0 +1,143 @@
+#include "proxy/worker.hpp"
+
+#include "proxy/connection.hpp"
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/post.hpp>
+
+#include <exception>
+#include <utility>
+
+namespace keyhole::proxy {
+namespace {
+
+constexpr std::size_t kept_buffers = 64;
+
+/// Takes the socket by value: the connection lives in this frame.
+task<> serve_connection(worker& home, agent_socket socket, session_ptr bound, bool tcp)
+{
+    connection c(home, std::move(socket), std::move(bound), tcp);
+    co_await c.serve();
+}
+
+}  // namespace
+
+worker::worker(services& shared, runtime_ptr rt)
+    : shared_(shared)
+    , connection_limit_(rt->settings->bounds.max_connections)
+    , work_(asio::make_work_guard(io_))
+    , pool_(io_)
+    , rt_(std::move(rt))
+    , clock_(io_.get_executor())
+{
+}
+
+worker::~worker() = default;
+
+void worker::start()
+{
+    asio::co_spawn(io_.get_executor(), tick(), asio::detached);
+    thread_ = std::thread([this] { io_.run(); });
+}
+
+task<> worker::tick()
+{
+    while (!stopping_) {
+        clock_.expires_after(std::chrono::seconds(1));
+        auto [ec] = co_await clock_.async_wait(as_result);
+        if (ec) break;
+        pool_.sweep(clock::now());
+        idle_.store(pool_.idle(), std::memory_order_relaxed);
+    }
+}
+
+void worker::adopt(agent_socket socket, session_ptr bound, bool tcp)
+{
+    // The socket already carries this worker's executor; the hand-over is the post.
+    count_.fetch_add(1, std::memory_order_relaxed);
+    auto start = [this, s = std::move(socket), b = std::move(bound), tcp]() mutable {
+        auto ended = [this](const std::exception_ptr& thrown) {
+            count_.fetch_sub(1, std::memory_order_relaxed);
+            if (!thrown) return;
+            try {
+                std::rethrow_exception(thrown);
+            }
+            catch (const std::exception& e) {
+                shared_.log.error("a connection ended with an exception (a defect: please report it)", {{"what", e.what()}});
+            }
+        };
+        asio::co_spawn(io_.get_executor(), serve_connection(*this, std::move(s), std::move(b), tcp), ended);
+    };
+    asio::post(io_, std::move(start));
+}
+
+void worker::use(runtime_ptr rt)
+{
+    asio::post(io_, [this, next = std::move(rt)]() mutable {
+        rt_ = std::move(next);
+        own_endpoints_.clear();
+        pool_.clear();  // connections made under the old addresses and trust
+    });
+}
+
+void worker::cut_session(session_ptr who)
+{
+    asio::post(io_, [this, who = std::move(who)] {
+        own_endpoints_.erase(who->info.id);
+        for (auto* c : live_)
+            if (c->current_session() == who || c->bound() == who) c->cut_now(cut_reason::revoked);
+    });
+}
+
+void worker::drain()
+{
+    asio::post(io_, [this] {
+        draining_ = true;
+        for (auto* c : live_)
+            c->begin_drain();
+    });
+}
+
+void worker::cut_all()
+{
+    asio::post(io_, [this] {
+        for (auto* c : live_)
+            c->cut_now(cut_reason::shutdown);
+    });
+}
+
+void worker::stop()
+{
+    asio::post(io_, [this] {
+        stopping_ = true;
+        clock_.cancel();
+        for (auto* c : live_)
+            c->cut_now(cut_reason::shutdown);
+        work_.reset();
+    });
+    if (thread_.joinable()) thread_.join();
+    pool_.clear();
+}
+
+std::unique_ptr<char[]> worker::lend_buffer()
+{
+    if (buffers_.empty()) return std::make_unique_for_overwrite<char[]>(buffer_size);
+    auto out = std::move(buffers_.back());
+    buffers_.pop_back();
+    return out;
+}
+
+void worker::return_buffer(std::unique_ptr<char[]> used)
+{
+    if (used && buffers_.size() < kept_buffers) buffers_.push_back(std::move(used));
+}
+
+upstream::endpoint_ptr worker::endpoint_for(const session& who)
+{
+    auto& known = own_endpoints_[who.info.id];
+    if (!known) known = endpoint_of_credential(*rt_, *who.credential);
+    return known;
+}
+
+}  // namespace keyhole::proxy

@@ -1,0 +1,77 @@
+// A worker: one thread, one io_context, its connections and its idle provider connections. Workers share nothing on the path of a
+// request but the services' atomics. Thread rule: everything here belongs to the worker's thread; other threads post().
+#pragma once
+
+#include "proxy/net/task.hpp"
+#include "proxy/runtime.hpp"
+#include "proxy/services.hpp"
+#include "proxy/upstream/pool.hpp"
+
+#include <atomic>
+#include <list>
+#include <memory>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+namespace keyhole::proxy {
+
+class connection;
+
+class worker {
+public:
+    worker(services& shared, runtime_ptr rt);
+    ~worker();
+
+    asio::io_context& io() noexcept { return io_; }
+    services& shared() noexcept { return shared_; }
+    upstream::pool& pool() noexcept { return pool_; }
+    const runtime_ptr& rt() const noexcept { return rt_; }
+
+    void start();
+    /// From any thread: a connection accepted for this worker. `bound` is the session whose own socket it came through.
+    void adopt(agent_socket socket, session_ptr bound, bool tcp);
+    /// From any thread.
+    void use(runtime_ptr rt);
+    void cut_session(session_ptr who);
+    /// Idle connections end, busy ones after their answer.
+    void drain();
+    /// Everything ends now.
+    void cut_all();
+    void stop();  ///< and joins the thread
+    std::size_t connections() const noexcept { return count_.load(std::memory_order_relaxed); }
+    /// limits.max_connections; fixed at start.
+    std::uint64_t connection_limit() const noexcept { return connection_limit_; }
+    std::size_t idle_upstream() const noexcept { return idle_.load(std::memory_order_relaxed); }
+
+    /// Buffers are lent per exchange, so that an idle connection holds none.
+    static constexpr std::size_t buffer_size = 32 * 1024;
+    std::unique_ptr<char[]> lend_buffer();
+    void return_buffer(std::unique_ptr<char[]> used);
+
+    /// The endpoint for a session with its own key, made once per worker.
+    upstream::endpoint_ptr endpoint_for(const session& who);
+
+private:
+    friend class connection;
+    task<> tick();
+
+    services& shared_;
+    const std::uint64_t connection_limit_;
+    asio::io_context io_{1};
+    asio::executor_work_guard<executor> work_;
+    upstream::pool pool_;
+    runtime_ptr rt_;
+    timer clock_;
+    std::list<connection*> live_;
+    std::vector<std::unique_ptr<char[]>> buffers_;
+    std::unordered_map<std::string, upstream::endpoint_ptr> own_endpoints_;
+    std::atomic<std::size_t> count_{0};
+    std::atomic<std::size_t> idle_{0};
+    bool draining_ = false;
+    bool stopping_ = false;
+    std::thread thread_;
+};
+
+}  // namespace keyhole::proxy
