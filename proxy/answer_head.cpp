@@ -70,7 +70,7 @@ std::string build_answer_head(exchange& x, std::optional<std::uint64_t> content_
     if (x.key) {
         // KEY_STAYS_HOME: the fields, too. Same length, so nothing else moves.
         bool masked = false;
-        const upstream::stream_masker whole(x.key->reveal());
+        upstream::stream_masker whole(x.key->reveal());
         whole.mask(out, masked);
         if (answer.status >= 400) masked = upstream::mask_fragments(out, x.key->reveal()) || masked;
         if (masked) x.agent.home().shared().meters.key_masked(x.to->provider.name);

@@ -37,9 +37,26 @@ std::size_t common_head(std::string_view word, std::string_view key) noexcept
 
 }  // namespace
 
-std::size_t stream_masker::mask(std::span<char> bytes, bool& masked) const noexcept
+std::size_t stream_masker::mask(std::span<char> bytes, bool& masked) noexcept
 {
     if (key_.size() <= shared_prefix || bytes.empty()) return 0;
+    const std::string_view text(bytes.data(), bytes.size());
+
+    // A key that began in the bytes that were let through (at most the shared prefix of it).
+    for (std::size_t from = 0; from < passed_.size(); ++from) {
+        const auto begun = passed_.size() - from;
+        if (std::string_view(passed_).substr(from) != key_.substr(0, begun)) continue;
+        const auto rest = key_.substr(begun);
+        const auto n = std::min(rest.size(), text.size());
+        if (text.substr(0, n) != rest.substr(0, n)) continue;
+        if (n == rest.size()) {
+            stars(bytes.first(n));
+            masked = true;
+            break;
+        }
+        if (begun + n > shared_prefix) return n;  // all there is: wait for more
+    }
+
     char* at = bytes.data();
     char* const end = at + bytes.size();
     while (static_cast<std::size_t>(end - at) >= key_.size()) {
@@ -50,12 +67,13 @@ std::size_t stream_masker::mask(std::span<char> bytes, bool& masked) const noexc
         at = hit + key_.size();
     }
     // The longest tail that begins the key.
-    const std::size_t longest = std::min(key_.size() - 1, bytes.size());
-    for (std::size_t n = longest; n > shared_prefix; --n) {
-        if (bytes[bytes.size() - n] != key_[0]) continue;
-        if (std::memcmp(bytes.data() + bytes.size() - n, key_.data(), n) == 0) return n;
-    }
-    return 0;
+    std::size_t waiting = 0;
+    for (std::size_t n = std::min(key_.size() - 1, bytes.size()); n > shared_prefix && waiting == 0; --n)
+        if (text[text.size() - n] == key_[0] && text.substr(text.size() - n) == key_.substr(0, n)) waiting = n;
+    const auto let_through = text.substr(0, text.size() - waiting);
+    passed_ += let_through.substr(let_through.size() - std::min(let_through.size(), shared_prefix));
+    if (passed_.size() > shared_prefix) passed_.erase(0, passed_.size() - shared_prefix);
+    return waiting;
 }
 
 bool mask_fragments(std::span<char> text, std::string_view key) noexcept

@@ -14,12 +14,13 @@ class stream_masker {
 public:
     explicit stream_masker(std::string_view key) noexcept : key_(key) {}
 
-    /// Masks inside `bytes` in place. Returns how many of its last bytes could be the beginning of the key and must wait for the
-    /// next read (0 nearly always; the prefix that all keys of a provider share is not waited for).
-    std::size_t mask(std::span<char> bytes, bool& masked) const noexcept;
+    /// Masks inside `bytes` in place. Returns how many of its last bytes could be the beginning of the key and must wait: the caller
+    /// puts them before the next read's. Nearly always 0: the prefix that all keys of a provider share is not waited for.
+    std::size_t mask(std::span<char> bytes, bool& masked) noexcept;
 
 private:
     std::string_view key_;
+    std::string passed_;  ///< the last few bytes that were let through: a key may have begun in them
 };
 
 /// Masks the key, long parts of it, and the fragments that providers show of it ("sk-ab***wxyz"), in a whole error body or field.

@@ -98,7 +98,8 @@ TEST(RequestHead, NeverReadsPastAnyCutOfItsText)
 TEST(RequestHead, NamesTheFieldsThatConnectionLists)
 {
     request_head head;
-    ASSERT_EQ(parse_request(with_fields("Connection: close, X-Secret ,\r\nX-Secret: 1\r\n"), head), head_error::none);
+    const std::string text = with_fields("Connection: close, X-Secret ,\r\nX-Secret: 1\r\n");
+    ASSERT_EQ(parse_request(text, head), head_error::none);
     EXPECT_FALSE(head.keep_alive);
     ASSERT_EQ(head.connection_options.size(), 2U);
     EXPECT_EQ(head.connection_options[1], "X-Secret");
