@@ -1,5 +1,7 @@
 #include "proxy/runtime.hpp"
 
+#include "config/url.hpp"
+
 #include <stdexcept>
 #include <utility>
 
