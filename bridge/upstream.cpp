@@ -1,0 +1,97 @@
+#include "bridge/upstream.hpp"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+namespace keyhole::bridge {
+namespace {
+
+bool connect_to(int fd, std::string_view path) noexcept
+{
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path, path.data(), path.size());
+    const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size() + 1);
+    int result = 0;
+    do {
+        result = ::connect(fd, reinterpret_cast<const sockaddr*>(&address), size);
+    } while (result != 0 && errno == EINTR);
+    return result == 0;
+}
+
+}  // namespace
+
+sys::unique_fd connect_upstream(const std::string& path) noexcept
+{
+    sys::unique_fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (!fd) return {};
+    if (path.size() < sizeof(sockaddr_un::sun_path)) {
+        if (!connect_to(fd.get(), path)) return {};
+        return fd;
+    }
+    const sys::unique_fd target(::open(path.c_str(), O_PATH | O_CLOEXEC));
+    if (!target) return {};
+    char through_proc[64];
+    const int length = std::snprintf(through_proc, sizeof through_proc, "/proc/self/fd/%d", target.get());
+    if (!connect_to(fd.get(), {through_proc, static_cast<std::size_t>(length)})) return {};
+    return fd;
+}
+
+bool is_worth_waiting(int error) noexcept
+{
+    switch (error) {
+    case ENOENT:
+    case ECONNREFUSED:
+    case EAGAIN:  // the proxy's accept queue is full
+    case ENOMEM:
+    case ENOBUFS:
+    case EMFILE:
+    case ENFILE:
+        return true;
+    default:
+        return false;
+    }
+}
+
+upstream_problem explain_upstream(const std::string& path, int error)
+{
+    struct stat info{};
+    const bool present = ::stat(path.c_str(), &info) == 0;
+    if (error == EAGAIN)
+        return {"proxy_overloaded", "the proxy at " + path + " does not accept connections fast enough",
+                "wait a moment and try again; if it persists, look at the proxy's log"};
+    if (error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS)
+        return {"bridge_exhausted",
+                std::string("the bridge cannot open another connection: ") + std::strerror(error),
+                "close idle connections or raise the container's open-files and memory limits"};
+    if (present && !S_ISSOCK(info.st_mode))
+        return {"proxy_socket_invalid", path + " is not a socket",
+                "mount the directory that holds the proxy's socket at /llm-sock, or set LLM_PROXY_SOCKET"};
+    if (error == EACCES || error == EPERM) {
+        char mode[80];
+        std::snprintf(mode, sizeof mode, " (owner %u:%u, mode %04o, bridge runs as %u:%u)", info.st_uid,
+                      info.st_gid, info.st_mode & 07777U, ::geteuid(), ::getegid());
+        return {"proxy_socket_forbidden", "no permission to connect to " + path + (present ? mode : ""),
+                "let the proxy create its socket with a mode that admits the bridge (for example 0666 in a "
+                "private directory), or run the "
+                "container with a user or --group-add that it admits"};
+    }
+    if (error == ECONNREFUSED)
+        return {"proxy_not_listening", "nobody answers at " + path,
+                "start the proxy again on the host (keyhole serve); connections work as soon as it listens"};
+    if (error == ENOENT)
+        return {"proxy_socket_absent", "there is no socket at " + path,
+                "start the proxy and mount its socket directory at /llm-sock; a tmpfs mounted over it hides "
+                "it (check the order of the "
+                "mounts)"};
+    return {"proxy_unreachable", "cannot connect to " + path + ": " + std::strerror(error),
+            "start the proxy and mount its socket directory at /llm-sock"};
+}
+
+}  // namespace keyhole::bridge

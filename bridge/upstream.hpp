@@ -1,0 +1,27 @@
+// Connecting to the proxy's unix socket. The path is resolved anew for each connection: a restarted proxy is
+// a new inode.
+#pragma once
+
+#include "bridge/system.hpp"
+
+#include <string>
+#include <string_view>
+
+namespace keyhole::bridge {
+
+/// Non-blocking and connected, or empty with errno set. Any path length (sun_path holds 107 bytes; longer
+/// ones go through /proc/self/fd).
+sys::unique_fd connect_upstream(const std::string& path) noexcept;
+
+/// Whether waiting can help: absent, refused or overloaded. A wrong permission does not cure itself.
+bool is_worth_waiting(int error) noexcept;
+
+/// What is wrong with the socket and what to do, for a person. `code` is a stable word for programs.
+struct upstream_problem {
+    std::string_view code;
+    std::string cause;
+    std::string_view remedy;
+};
+upstream_problem explain_upstream(const std::string& path, int error);
+
+}  // namespace keyhole::bridge

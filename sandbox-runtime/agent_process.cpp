@@ -1,0 +1,160 @@
+#include "sandbox-runtime/agent_process.hpp"
+
+#include "bridge/system.hpp"
+#include "sandbox-runtime/privileges.hpp"
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace keyhole::runtime {
+namespace {
+
+constexpr const char* usual_path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+enum class failed_step : char { identity, workdir, exec };
+
+// What the child tells through a pipe that a successful exec closes.
+struct failure {
+    failed_step step{};
+    int error = 0;
+    char what[64] = {};
+};
+
+[[noreturn]] void report(int fd, failed_step step, const char* what)
+{
+    failure f;
+    f.step = step;
+    f.error = errno;
+    std::strncpy(f.what, what, sizeof f.what - 1);
+    [[maybe_unused]] const auto n = ::write(fd, &f, sizeof f);
+    ::_exit(sys::exit_not_found);
+}
+
+void reset_signals() noexcept
+{
+    struct sigaction usual{};
+    usual.sa_handler = SIG_DFL;
+    for (int signal = 1; signal < NSIG; ++signal)
+        ::sigaction(signal, &usual, nullptr);
+    sigset_t none;
+    ::sigemptyset(&none);
+    ::sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
+[[noreturn]] void become_agent(const settings& s, environment& env, const terminal& tty, int report_fd)
+{
+    ::setpgid(0, 0);
+    tty.give_to(::getpid());
+    const identity who{s.agent.uid, s.agent.gid, {}, !s.single_uid};
+    if (const char* step = drop_to(who); step != nullptr) report(report_fd, failed_step::identity, step);
+    if (const char* claim = verify_dropped(who); claim != nullptr)
+        report(report_fd, failed_step::identity, claim);
+    // As the agent, not as root: whether it may go there is its permission's business.
+    if (::chdir(s.workdir.c_str()) != 0) {
+        if (s.workdir_was_named) report(report_fd, failed_step::workdir, "");
+        const std::string home(env.get("HOME"));
+        if (home.empty() || ::chdir(home.c_str()) != 0) [[maybe_unused]]
+            const int root = ::chdir("/");
+    }
+    char here[4096];
+    if (::getcwd(here, sizeof here) != nullptr) env.set("PWD", here);
+    std::vector<std::string> words = s.command;
+    std::vector<char*> argv;
+    for (std::string& word : words)
+        argv.push_back(word.data());
+    argv.push_back(nullptr);
+    std::vector<char*> envp = env.pointers();
+    reset_signals();
+    constexpr int report_place = STDERR_FILENO + 1;
+    if (report_fd != report_place) ::dup3(report_fd, report_place, O_CLOEXEC);
+    sys::close_from(report_place + 1);
+    // execvp() looks for PATH in the process's own environment.
+    environ = envp.data();
+    ::execvp(argv[0], argv.data());
+    report(report_place, failed_step::exec, "");
+}
+
+agent_start describe(const failure& f, const settings& s)
+{
+    const std::string reason = std::strerror(f.error);
+    switch (f.step) {
+    case failed_step::identity:
+        return {-1, sys::exit_no_permission,
+                std::string("cannot give up root (") + f.what + ": " + reason +
+                    "); add --cap-add SETUID --cap-add SETGID --cap-add KILL, or start the container with "
+                    "--user 1000:1000"};
+    case failed_step::workdir:
+        return {-1, sys::exit_configuration,
+                "AGENT_WORKDIR " + s.workdir + ": " + reason + "; mount it so that uid " +
+                    std::to_string(s.agent.uid) + " can enter it"};
+    case failed_step::exec:
+        break;
+    }
+    if (f.error == ENOENT)
+        return {-1, sys::exit_not_found,
+                s.command.front() + ": not found; is it installed in this image, or on the PATH?"};
+    return {-1, sys::exit_cannot_execute, s.command.front() + ": cannot be executed: " + reason};
+}
+
+}  // namespace
+
+terminal::terminal() noexcept
+{
+    if (::isatty(STDIN_FILENO) == 1 && ::tcgetpgrp(STDIN_FILENO) == ::getpgrp()) own_group_ = ::getpgrp();
+}
+
+// SIGTTOU is blocked in both callers, so a background process may do this.
+void terminal::give_to(pid_t group) const noexcept
+{
+    if (own_group_ >= 0) ::tcsetpgrp(STDIN_FILENO, group);
+}
+
+void terminal::take_back() const noexcept
+{
+    give_to(own_group_);
+}
+
+void describe_account(environment& env, const settings& s)
+{
+    if (!env.has("PATH")) env.set("PATH", usual_path);
+    env.remove("OLDPWD");
+    env.remove("_");
+    if (s.single_uid && env.has("HOME") && env.get("HOME") != "/") return;
+    // The container's HOME is root's.
+    env.set("HOME", s.agent.home.empty() ? s.workdir : s.agent.home);
+    if (!s.agent.name.empty()) {
+        env.set("USER", s.agent.name);
+        env.set("LOGNAME", s.agent.name);
+    }
+    if (!s.agent.shell.empty()) env.set("SHELL", s.agent.shell);
+}
+
+agent_start start_agent(const settings& s, environment& env, const terminal& tty)
+{
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) != 0)
+        return {-1, sys::exit_os_error, std::string("no pipe: ") + std::strerror(errno)};
+    const sys::unique_fd from_child(ends[0]);
+    sys::unique_fd to_parent(ends[1]);
+    const pid_t pid = ::fork();
+    if (pid < 0) return {-1, sys::exit_os_error, std::string("cannot fork: ") + std::strerror(errno)};
+    if (pid == 0) become_agent(s, env, tty, to_parent.get());
+    to_parent.reset();
+    ::setpgid(pid, pid);
+    failure f;
+    ssize_t n = 0;
+    do {
+        n = ::read(from_child.get(), &f, sizeof f);
+    } while (n < 0 && errno == EINTR);
+    if (n == 0) return {pid, 0, {}};
+    ::waitpid(pid, nullptr, 0);
+    tty.take_back();
+    return describe(f, s);
+}
+
+}  // namespace keyhole::runtime

@@ -1,0 +1,178 @@
+// keyhole-init: PID 1 of a sandbox. run() is the story, top to bottom. See docs/sandbox.md.
+#include "bridge/system.hpp"
+#include "sandbox-runtime/agent_process.hpp"
+#include "sandbox-runtime/bridge_process.hpp"
+#include "sandbox-runtime/environment.hpp"
+#include "sandbox-runtime/inspect.hpp"
+#include "sandbox-runtime/privileges.hpp"
+#include "sandbox-runtime/session_token.hpp"
+#include "sandbox-runtime/settings.hpp"
+#include "sandbox-runtime/supervise.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+using namespace keyhole;
+using namespace keyhole::runtime;
+
+namespace {
+
+int stop(int code, std::string_view why)
+{
+    sys::complain({why});
+    return code;
+}
+
+bool is_socket(const std::string& path)
+{
+    struct stat info{};
+    return ::stat(path.c_str(), &info) == 0 && S_ISSOCK(info.st_mode);
+}
+
+enum class wait_result { present, absent, stopped };
+
+wait_result wait_for_socket(const std::string& path, int seconds, int signal_fd)
+{
+    const std::int64_t until = sys::now_ms() + std::int64_t{seconds} * 1000;
+    while (!is_socket(path)) {
+        if (sys::now_ms() >= until) return wait_result::absent;
+        if (stop_signal(signal_fd, 20) != 0) return wait_result::stopped;
+    }
+    return wait_result::present;
+}
+
+// A child looks, because only the kernel knows all the ways a file can be readable.
+bool agent_can_read(const std::string& path, const settings& s)
+{
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+        const bool dropped = drop_to({s.agent.uid, s.agent.gid, {}, !s.single_uid}) == nullptr;
+        ::_exit(dropped && ::open(path.c_str(), O_RDONLY | O_CLOEXEC) < 0 ? 0 : 1);
+    }
+    int status = 0;
+    return pid < 0 || ::waitpid(pid, &status, 0) != pid || !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+}
+
+bool is_allowed(const settings& s, std::string_view name)
+{
+    return std::find(s.allowed_secrets.begin(), s.allowed_secrets.end(), name) != s.allowed_secrets.end();
+}
+
+// A secrets mount is often world-readable. Where it can be, the file is removed now that it was read.
+bool hide_token_file(const settings& s)
+{
+    return ::unlink(s.token_file.c_str()) == 0 || !agent_can_read(s.token_file, s) ||
+           is_allowed(s, "session_token");
+}
+
+int run(const settings& s, environment& env, const sys::locked_bytes& token)
+{
+    const sys::unique_fd signals = catch_signals();
+    if (!signals) return stop(sys::exit_os_error, std::string("no signalfd: ") + std::strerror(errno));
+    const bool expected = !token.empty() || s.socket_was_named || expects_a_proxy(env);
+    const wait_result socket = wait_for_socket(s.socket, expected ? s.proxy_wait_seconds : 0, signals.get());
+    if (socket == wait_result::stopped) return stop(128 + SIGTERM, "stopped before the agent was started");
+    if (expected && socket == wait_result::absent)
+        return stop(sys::exit_no_proxy, "a model proxy is expected (a base URL, a session token or "
+                                        "LLM_PROXY_SOCKET is set), but there is no "
+                                        "socket at " +
+                                            s.socket +
+                                            "; start the proxy, mount its socket directory at /llm-sock, and "
+                                            "check the order of the mounts: "
+                                            "a tmpfs over /run or /tmp hides what is mounted below it");
+
+    bridge_process bridge(s, token);
+    if (socket == wait_result::present) {
+        std::string error;
+        if (const int code = bridge.start(signals.get(), error); code != 0) {
+            clear_up(-1, bridge, signals.get(), 0);
+            return stop(code, error);
+        }
+        add_client_defaults(env, s.port);
+    }
+    describe_account(env, s);
+
+    const terminal tty;
+    const agent_start started = start_agent(s, env, tty);
+    if (started.pid < 0) {
+        clear_up(-1, bridge, signals.get(), 0);
+        return stop(started.exit_code, started.error);
+    }
+    keep_only_supervising_capabilities();
+    return supervise(started.pid, bridge, signals.get(), tty, s.grace_ms);
+}
+
+int prepare_and_run(int argc, char** argv, char** envp)
+{
+    settings s;
+    std::string error;
+    switch (read_settings(argc, argv, envp, s, error)) {
+    case settings_result::help:
+        sys::write_all(STDOUT_FILENO, help_text);
+        return sys::exit_ok;
+    case settings_result::version:
+        sys::write_all(STDOUT_FILENO, "keyhole-init " KEYHOLE_VERSION "\n");
+        return sys::exit_ok;
+    case settings_result::wrong:
+        return stop(sys::exit_usage, error);
+    case settings_result::run:
+        break;
+    }
+    sys::locked_bytes token;
+    const token_result taken = take_session_token(envp, s.token_file, token);
+    environment env(envp, s.kept_variables);
+    // From here on /proc/1/environ is empty.
+    sys::wipe_environment(envp);
+    if (!taken.error.empty()) return stop(sys::exit_configuration, taken.error);
+
+    if (::getpid() != 1) {
+        if (!s.subreaper)
+            return stop(sys::exit_usage, "this is not PID 1: start the container without --init (another PID "
+                                         "1 keeps the session token in its "
+                                         "environment), or add --subreaper");
+        ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    }
+    if (const int code = resolve_accounts(s, read_passwd(), ::geteuid(), ::getegid(), error); code != 0)
+        return stop(code, error);
+    if (const std::string name = find_provider_key(env, s.allowed_secrets); !name.empty())
+        return stop(
+            sys::exit_configuration,
+            "the variable " + name +
+                " holds what looks like a provider's real key; a sandbox must not have one. Give it to the "
+                "proxy instead, or name it in KEYHOLE_ALLOW_SECRETS if the agent is meant to hold it");
+    if (taken.source == token_source::file && !hide_token_file(s))
+        return stop(
+            sys::exit_configuration,
+            s.token_file +
+                " can be read by the agent; mount it with owner 0 and mode 0400, or put session_token into "
+                "KEYHOLE_ALLOW_SECRETS");
+    if (!s.single_uid && !has_kill_capability())
+        sys::say({"without --cap-add KILL, signals (docker stop) do not reach the agent"});
+    for (const std::string& name : env.left_out())
+        sys::say({name, " is kept from the agent; put it into KEYHOLE_KEEP_ENV if it is wanted"});
+    if (s.check) s.command = {"/proc/self/exe", "--inspect", s.socket, std::to_string(s.port)};
+    return run(s, env, token);
+}
+
+}  // namespace
+
+int main(int argc, char** argv, char** envp)
+{
+    sys::become_unreadable();
+    sys::set_program_name("keyhole-init");
+    sys::ensure_standard_descriptors();
+    if (argc == 4 && std::string_view(argv[1]) == "--inspect")
+        return inspect(envp, argv[2],
+                       static_cast<std::uint16_t>(sys::parse_number(argv[3], 65'535).value_or(8080)));
+    sys::close_from(STDERR_FILENO + 1);
+    if (::chdir("/") != 0) return stop(sys::exit_os_error, "cannot enter /");
+    return prepare_and_run(argc, argv, envp);
+}

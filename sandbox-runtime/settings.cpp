@@ -1,0 +1,239 @@
+#include "sandbox-runtime/settings.hpp"
+
+#include "bridge/system.hpp"
+#include "sandbox-runtime/environment.hpp"
+
+#include <sys/stat.h>
+#include <tuple>
+#include <unistd.h>
+
+namespace keyhole::runtime {
+namespace {
+
+constexpr std::uint32_t usual_agent_id = 1000;
+constexpr std::uint32_t usual_bridge_id = 998;
+
+bool is_on(std::string_view value) noexcept
+{
+    return value == "1" || value == "true" || value == "yes";
+}
+
+// Beside this program, wherever the image put the two.
+std::string find_bridge()
+{
+    char self[4096];
+    const ssize_t n = ::readlink("/proc/self/exe", self, sizeof self);
+    if (n <= 0) return "/usr/local/bin/keyhole-bridge";
+    const std::string_view path(self, static_cast<std::size_t>(n));
+    return std::string(path.substr(0, path.rfind('/') + 1)) + "keyhole-bridge";
+}
+
+// `image 'curl -s … | jq .'`: one word that is no program but a line for the shell.
+bool is_shell_line(const std::string& word)
+{
+    struct stat info{};
+    return word.find_first_of(" \t\n;|&") != std::string::npos && ::stat(word.c_str(), &info) != 0;
+}
+
+struct number_setting {
+    std::string_view option;
+    std::string_view variable;
+    int max;
+    int* value;
+};
+
+bool read_command(char** envp, std::vector<std::string> arguments, settings& out)
+{
+    if (const auto program = raw_value(envp, "AGENT_COMMAND"); !program.empty()) {
+        out.command = {std::string(program)};
+        for (std::string& word : split_words(raw_value(envp, "AGENT_ARGS")))
+            out.command.push_back(std::move(word));
+        return true;
+    }
+    out.command = std::move(arguments);
+    if (out.command.size() == 1 && is_shell_line(out.command.front()))
+        out.command = {"/bin/sh", "-c", std::move(out.command.front())};
+    return !out.command.empty();
+}
+
+}  // namespace
+
+const char help_text[] =
+    R"(keyhole-init: PID 1 of a sandbox. The agent gets its models at 127.0.0.1:8080 and finds no trace of how.
+
+usage: keyhole-init [options] [--] COMMAND [ARG...]
+       keyhole-init --check          what an agent would see in this container; exit code 1 if that is too much
+
+  --subreaper        run although this process is not PID 1
+  --single-uid       agent, bridge and init share one uid (the default when not started as root)
+  --bridge PATH      the bridge program (default: keyhole-bridge beside this program)
+  --grace SECONDS    how long what the agent left running may take after SIGTERM (default 2)
+  --help, --version
+
+read from the environment, and kept from the agent:
+  SESSION_TOKEN or SESSION_TOKEN_FILE (default /run/secrets/session_token), SESSION_ID, CONTROL_*, KEYHOLE_*
+  KEYHOLE_ALLOW_SECRETS=NAME,…   variables that may hold what looks like a provider's key
+  KEYHOLE_KEEP_ENV=NAME,…        loader variables (NODE_OPTIONS, LD_*, BASH_ENV, …) that the agent may have
+  KEYHOLE_SINGLE_UID=1           as --single-uid
+  KEYHOLE_PROXY_WAIT=SECONDS     how long to wait for the proxy at start (default 3)
+read from the environment:
+  AGENT_COMMAND, AGENT_ARGS      instead of COMMAND; AGENT_ARGS is split at blanks
+  AGENT_USER (default agent), AGENT_UID, AGENT_GID, AGENT_WORKDIR (default /workspace)
+  LLM_PROXY_SOCKET (default /llm-sock/llm.sock), LLM_PROXY_PORT (default 8080)
+  OPENAI_API_BASE and the other base URLs: kept as given, else set to the bridge
+
+exit codes: the agent's own, 128+n when signal n ended it; 126 and 127 when it cannot be run or found;
+  1 no proxy socket although one is expected; 64 wrong option or value; 67 no such user; 69 the bridge did not start;
+  71 the operating system refused; 77 no permission to become the agent's user; 78 a secret or a setting that is unsafe.
+)";
+
+settings_result read_settings(int argc, char** argv, char** envp, settings& out, std::string& error)
+{
+    int port = out.port;
+    int grace_seconds = out.grace_ms / 1000;
+    const number_setting numbers[] = {{"--grace", "KEYHOLE_GRACE", 3600, &grace_seconds},
+                                      {"", "KEYHOLE_PROXY_WAIT", 3600, &out.proxy_wait_seconds},
+                                      {"", "LLM_PROXY_PORT", 65'535, &port}};
+    const auto set_number = [&error](std::string_view name, std::string_view text, const number_setting& n) {
+        const auto value = sys::parse_number(text, static_cast<std::uint64_t>(n.max));
+        if (value)
+            *n.value = static_cast<int>(*value);
+        else
+            error = std::string(name) + " cannot be '" + std::string(text) + "': it is a number up to " +
+                    std::to_string(n.max);
+        return value.has_value();
+    };
+    for (const number_setting& n : numbers)
+        if (const auto text = raw_value(envp, n.variable); !text.empty() && !set_number(n.variable, text, n))
+            return settings_result::wrong;
+
+    int i = 1;
+    for (; i < argc; ++i) {
+        const std::string_view word = argv[i];
+        if (word == "--") {
+            ++i;
+            break;
+        }
+        if (word.empty() || word.front() != '-') break;
+        if (word == "--help" || word == "-h") return settings_result::help;
+        if (word == "--version") return settings_result::version;
+        if (word == "--check")
+            out.check = true;
+        else if (word == "--subreaper")
+            out.subreaper = true;
+        else if (word == "--single-uid")
+            out.single_uid = true;
+        else if ((word == "--bridge" || word == "--grace") && i + 1 < argc) {
+            ++i;
+            if (word == "--bridge")
+                out.bridge_program = argv[i];
+            else if (!set_number(word, argv[i], numbers[0]))
+                return settings_result::wrong;
+        } else {
+            error = std::string(word) + " is not an option or lacks its value; see --help";
+            return settings_result::wrong;
+        }
+    }
+    // The image's entry point ends with "--", so `docker run image --check` arrives behind it.
+    if (i < argc && std::string_view(argv[i]) == "--check") {
+        out.check = true;
+        ++i;
+    }
+    if (port == 0) {
+        error = "LLM_PROXY_PORT cannot be 0";
+        return settings_result::wrong;
+    }
+    out.port = static_cast<std::uint16_t>(port);
+    out.grace_ms = grace_seconds * 1000;
+    if (const auto socket = raw_value(envp, "LLM_PROXY_SOCKET"); !socket.empty()) {
+        out.socket = socket;
+        out.socket_was_named = true;
+    }
+    if (const auto dir = raw_value(envp, "AGENT_WORKDIR"); !dir.empty()) {
+        out.workdir = dir;
+        out.workdir_was_named = true;
+    }
+    if (const auto file = raw_value(envp, "SESSION_TOKEN_FILE"); !file.empty()) out.token_file = file;
+    if (out.bridge_program.empty()) out.bridge_program = find_bridge();
+    out.single_uid = out.single_uid || is_on(raw_value(envp, "KEYHOLE_SINGLE_UID"));
+    out.allowed_secrets = split_words(raw_value(envp, "KEYHOLE_ALLOW_SECRETS"));
+    out.kept_variables = split_words(raw_value(envp, "KEYHOLE_KEEP_ENV"));
+    out.agent_user = raw_value(envp, "AGENT_USER");
+    out.agent_uid = raw_value(envp, "AGENT_UID");
+    out.agent_gid = raw_value(envp, "AGENT_GID");
+    if (!read_command(envp, std::vector<std::string>(argv + i, argv + argc), out) && !out.check) {
+        error = "no command: give one as arguments or set AGENT_COMMAND";
+        return settings_result::wrong;
+    }
+    return settings_result::run;
+}
+
+int resolve_accounts(settings& s, std::string_view passwd, std::uint32_t own_uid, std::uint32_t own_gid,
+                     std::string& error)
+{
+    std::optional<std::uint32_t> uid;
+    std::optional<std::uint32_t> gid;
+    for (const auto& [name, text, id] :
+         {std::tuple{"AGENT_UID", &s.agent_uid, &uid}, std::tuple{"AGENT_GID", &s.agent_gid, &gid}})
+    {
+        if (text->empty()) continue;
+        *id = parse_id(*text);
+        if (!*id) {
+            error = std::string(name) + " cannot be '" + text->substr(0, 32) +
+                    "': it is a decimal number from 1 to 4294967294";
+            return sys::exit_usage;
+        }
+    }
+    if (own_uid != 0) s.single_uid = true;
+    if (s.single_uid) {
+        if ((uid && *uid != own_uid) || (gid && *gid != own_gid)) {
+            error = "AGENT_UID and AGENT_GID cannot be changed to without root; start the container with "
+                    "--user instead";
+            return sys::exit_usage;
+        }
+        s.agent = find_by_uid(passwd, own_uid).value_or(account{});
+        s.agent.uid = own_uid;
+        s.agent.gid = own_gid;
+        s.bridge = s.agent;
+        return 0;
+    }
+
+    const std::string& name = s.agent_user;
+    std::optional<account> found;
+    if (const auto numeric = parse_id(name)) {
+        found = find_by_uid(passwd, *numeric).value_or(account{{}, *numeric, *numeric, {}, {}});
+    } else {
+        found = find_by_name(passwd, name.empty() ? "agent" : name);
+        if (!found && !name.empty() && !uid) {
+            error = "AGENT_USER '" + name +
+                    "' is not in /etc/passwd; name a user of the image or set AGENT_UID and AGENT_GID";
+            return sys::exit_no_user;
+        }
+        // An image that only got the two programs.
+        if (!found)
+            found = find_by_uid(passwd, usual_agent_id)
+                        .value_or(account{{}, usual_agent_id, usual_agent_id, {}, {}});
+    }
+    s.agent = *found;
+    if (uid && *uid != s.agent.uid) {
+        s.agent = find_by_uid(passwd, *uid)
+                      .value_or(account{s.agent.name, *uid, *uid, s.agent.home, s.agent.shell});
+    }
+    if (gid) s.agent.gid = *gid;
+    if (s.agent.uid == 0 || s.agent.gid == 0) {
+        error = "the agent may not be root: choose another AGENT_USER or AGENT_UID and AGENT_GID; where the "
+                "container itself is the boundary, "
+                "KEYHOLE_SINGLE_UID=1 runs everything as one user";
+        return sys::exit_usage;
+    }
+    s.bridge = find_by_name(passwd, "keyhole-bridge")
+                   .value_or(account{{}, usual_bridge_id, usual_bridge_id, {}, {}});
+    if (s.bridge.uid == s.agent.uid || s.bridge.uid == 0) {
+        error = "the agent and the bridge need different users: " + std::to_string(s.agent.uid) +
+                " is the bridge's; choose another AGENT_UID";
+        return sys::exit_usage;
+    }
+    return 0;
+}
+
+}  // namespace keyhole::runtime

@@ -1,0 +1,48 @@
+// The init's command line and environment, checked. The environment contract of docs/sandbox.md is this file.
+#pragma once
+
+#include "sandbox-runtime/users.hpp"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace keyhole::runtime {
+
+struct settings {
+    std::vector<std::string> command;
+    std::string socket = "/llm-sock/llm.sock";
+    bool socket_was_named = false;
+    std::uint16_t port = 8080;
+    int proxy_wait_seconds = 3;  ///< for a proxy that is starting at the same time
+    std::string workdir = "/workspace";
+    bool workdir_was_named = false;
+    std::string token_file = "/run/secrets/session_token";
+    std::string bridge_program;
+    std::vector<std::string> allowed_secrets;
+    std::vector<std::string> kept_variables;
+    int grace_ms = 2000;  ///< for what the agent left running
+    bool single_uid = false;
+    bool subreaper = false;
+    bool check = false;
+
+    std::string agent_user;  ///< as asked for; empty: not asked
+    std::string agent_uid;
+    std::string agent_gid;
+    account agent;  ///< resolved by resolve_accounts()
+    account bridge;
+};
+
+enum class settings_result { run, help, version, wrong };
+
+/// From the arguments and the raw environment (nothing secret is read here). On `wrong`, `error` names the
+/// cause and the remedy.
+settings_result read_settings(int argc, char** argv, char** envp, settings& out, std::string& error);
+
+/// Who is who, given the passwd file and our own ids. Returns an exit code, 0 when all is well.
+int resolve_accounts(settings& s, std::string_view passwd, std::uint32_t own_uid, std::uint32_t own_gid,
+                     std::string& error);
+
+extern const char help_text[];
+
+}  // namespace keyhole::runtime

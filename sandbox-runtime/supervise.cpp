@@ -1,0 +1,156 @@
+#include "sandbox-runtime/supervise.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace keyhole::runtime {
+namespace {
+
+constexpr int kill_limit_ms = 1000;
+
+int exit_code_of(int status) noexcept
+{
+    return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+struct reaped {
+    bool agent_ended = false;
+    int agent_status = 0;
+    bool children_left = true;
+};
+
+// Everything that has ended, ours or an orphan's.
+reaped reap(pid_t agent, bridge_process& bridge)
+{
+    reaped result;
+    for (;;) {
+        int status = 0;
+        const pid_t pid = ::waitpid(-1, &status, WNOHANG | WUNTRACED);
+        if (pid < 0 && errno == EINTR) continue;
+        if (pid <= 0) {
+            result.children_left = pid == 0;
+            return result;
+        }
+        if (WIFSTOPPED(status)) {
+            // Where all share one uid the agent can stop its own bridge; that shall not look like a network
+            // that hangs.
+            if (pid == bridge.pid()) ::kill(pid, SIGCONT);
+            continue;
+        }
+        if (pid == agent) {
+            result.agent_ended = true;
+            result.agent_status = status;
+        } else if (pid == bridge.pid())
+            bridge.exited(status);
+    }
+}
+
+void forward(pid_t agent, int signal)
+{
+    // The whole group: an agent is often a shell, and its children are who should hear it.
+    if (::kill(-agent, signal) == 0 || errno != EPERM) return;
+    sys::say(
+        {"cannot pass signal ", sys::decimal(signal), " to the agent: add --cap-add KILL to the container"});
+}
+
+bool next_signal(int signal_fd, int timeout_ms, signalfd_siginfo& info) noexcept
+{
+    pollfd watched{.fd = signal_fd, .events = POLLIN, .revents = 0};
+    if (::poll(&watched, 1, timeout_ms) <= 0) return false;
+    return ::read(signal_fd, &info, sizeof info) == static_cast<ssize_t>(sizeof info);
+}
+
+// Not PID 1: only our own descendants may be ended. Orphans among them become our children, so this reaches
+// all in the end.
+void signal_children(int signal)
+{
+    char path[64];
+    std::snprintf(path, sizeof path, "/proc/self/task/%ld/children", ::syscall(SYS_gettid));
+    const sys::unique_fd fd(::open(path, O_RDONLY | O_CLOEXEC));
+    if (!fd) return;
+    char text[8192];
+    const ssize_t n = ::read(fd.get(), text, sizeof text);
+    std::string_view rest(text, n > 0 ? static_cast<std::size_t>(n) : 0);
+    for (std::size_t blank = rest.find(' '); blank != std::string_view::npos; blank = rest.find(' ')) {
+        if (const auto pid = sys::parse_number(rest.substr(0, blank), 1U << 30))
+            ::kill(static_cast<pid_t>(*pid), signal);
+        rest.remove_prefix(blank + 1);
+    }
+}
+
+// False when nothing could be told: then nothing will end because of it.
+bool signal_everything(pid_t agent, int signal)
+{
+    if (::getpid() == 1) return ::kill(-1, signal) == 0;
+    if (agent > 0) ::kill(-agent, signal);
+    signal_children(signal);
+    return true;
+}
+
+bool wait_for_all(pid_t agent, bridge_process& bridge, int signal_fd, int limit_ms)
+{
+    const std::int64_t until = sys::now_ms() + limit_ms;
+    for (;;) {
+        if (!reap(agent, bridge).children_left) return true;
+        const std::int64_t left = until - sys::now_ms();
+        if (left <= 0) return false;
+        signalfd_siginfo info{};
+        // A second SIGTERM while clearing up: no more patience.
+        if (next_signal(signal_fd, static_cast<int>(left), info) && info.ssi_signo == SIGTERM) return false;
+    }
+}
+
+}  // namespace
+
+sys::unique_fd catch_signals() noexcept
+{
+    sigset_t all;
+    ::sigfillset(&all);
+    // These are ours when they come: blocked, a fault would be a silent loop.
+    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS})
+        ::sigdelset(&all, fault);
+    ::sigprocmask(SIG_SETMASK, &all, nullptr);
+    // An ignored SIGCHLD, inherited, would let children vanish without a status.
+    ::signal(SIGCHLD, SIG_DFL);
+    return sys::unique_fd(::signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK));
+}
+
+int supervise(pid_t agent, bridge_process& bridge, int signal_fd, const terminal& tty, int grace_ms)
+{
+    int code = 0;
+    for (bool running = true; running;) {
+        signalfd_siginfo info{};
+        if (next_signal(signal_fd, bridge.timeout(), info) && info.ssi_signo != SIGCHLD)
+            forward(agent, static_cast<int>(info.ssi_signo));
+        const reaped result = reap(agent, bridge);
+        if (result.agent_ended) {
+            code = exit_code_of(result.agent_status);
+            running = false;
+        } else
+            bridge.on_timer();
+    }
+    tty.take_back();
+    clear_up(agent, bridge, signal_fd, grace_ms);
+    return code;
+}
+
+void clear_up(pid_t agent, bridge_process& bridge, int signal_fd, int grace_ms)
+{
+    bridge.stop_restarting();
+    if (!signal_everything(agent, SIGTERM)) return;
+    if (wait_for_all(agent, bridge, signal_fd, grace_ms)) return;
+    const std::int64_t until = sys::now_ms() + kill_limit_ms;
+    do {
+        signal_everything(agent, SIGKILL);
+    } while (!wait_for_all(agent, bridge, signal_fd, 50) && sys::now_ms() < until);
+}
+
+}  // namespace keyhole::runtime
