@@ -110,10 +110,17 @@ compiled_wire compile(wire id)
     return w;
 }
 
+/// Numbers that make a usage object one: a total or a cache count alone doesn't.
 constexpr std::uint32_t counted_bits =
     usage_numbers::bit(quantity::input) | usage_numbers::bit(quantity::input_more) |
-    usage_numbers::bit(quantity::output) | usage_numbers::bit(quantity::total) |
-    usage_numbers::bit(quantity::reasoning) | usage_numbers::bit(quantity::input_image);
+    usage_numbers::bit(quantity::output) | usage_numbers::bit(quantity::reasoning) |
+    usage_numbers::bit(quantity::input_image);
+
+bool counts_something(const usage_numbers& numbers, const usage_shape& shape) noexcept
+{
+    if ((numbers.present & counted_bits) != 0) return true;
+    return shape.rule.lone_total_is_input && numbers.has(quantity::total);
+}
 
 char lower(char c) noexcept
 {
@@ -159,7 +166,7 @@ answer_facts::answer_facts(wire w, int status)
 {
 }
 
-void answer_facts::event_type(std::string_view name)
+void answer_facts::event_type(std::string_view name) noexcept
 {
     if (contains(rules_.terminal_types, name)) reading_.terminal = true;
     if (contains(rules_.error_types, name) || name == "error") reading_.error_event = status_ < 400;
@@ -184,8 +191,9 @@ void answer_facts::whole_body() noexcept
 bool answer_facts::has_usage() const noexcept
 {
     if (status_ >= 400) return false;
-    return (header_counts_.present & counted_bits) != 0 ||
-           std::ranges::any_of(slots_, [](const slot& s) { return (s.numbers.present & counted_bits) != 0; });
+    return (header_counts_.present & counted_bits) != 0 || std::ranges::any_of(slots_, [](const slot& s) {
+               return s.shape != nullptr && counts_something(s.numbers, *s.shape);
+           });
 }
 
 bool answer_facts::needs_terminal() const noexcept
@@ -211,6 +219,22 @@ void answer_facts::on_scalar(path_id id, const json_scalar& value)
         scalar(action, value);
 }
 
+void answer_facts::on_document_end(bool)
+{
+    abandon_document(true);
+    if (pending_terminal_) reading_.terminal = true;
+    pending_terminal_ = false;
+}
+
+void answer_facts::abandon_document(bool cut)
+{
+    for (std::size_t i = 0; cut && pending_places_ >> i != 0; ++i) {
+        if ((pending_places_ >> i & 1U) != 0) commit(rules_.usages[i], staged_[i].numbers);
+    }
+    pending_places_ = 0;
+    if (!cut) pending_terminal_ = false;
+}
+
 void answer_facts::begin(const path_action& action)
 {
     switch (action.what) {
@@ -226,7 +250,7 @@ void answer_facts::begin(const path_action& action)
         break;
     case kind::fact:
         if (action.said == fact::error_object) reading_.error_event = status_ < 400;
-        if (action.said == fact::terminal_mark) reading_.terminal = true;
+        if (action.said == fact::terminal_mark) pending_terminal_ = true;
         break;
     default:
         break;
@@ -236,7 +260,13 @@ void answer_facts::begin(const path_action& action)
 void answer_facts::end(const path_action& action)
 {
     if (action.what == kind::usage) {
-        commit(rules_.usages[action.place], staged_[action.place].numbers);
+        const usage_place& place = rules_.usages[action.place];
+        // The elements of a list follow each other in one document.
+        const bool list = place.how == merging::sum || place.how == merging::beyond;
+        if (list)
+            commit(place, staged_[action.place].numbers);
+        else
+            pending_places_ |= 1U << action.place;
     } else if (action.what == kind::entry) {
         staged& s = staged_[action.place];
         for (const labelled_quantity& part : action.breakdown->parts) {
@@ -299,7 +329,8 @@ void answer_facts::say(const path_action& action, const json_scalar& value)
         if (text) reading_.service_tier = value.text.substr(0, 32);
         break;
     case fact::event_type:
-        if (text) event_type(value.text);
+        if (text && contains(rules_.terminal_types, value.text)) pending_terminal_ = true;
+        if (text && contains(rules_.error_types, value.text)) reading_.error_event = status_ < 400;
         break;
     case fact::error_type:
         if (text || value.kind == type::number) error_type(value.text, action.rank);
@@ -314,11 +345,11 @@ void answer_facts::say(const path_action& action, const json_scalar& value)
         break;
     case fact::terminal_flag:
         if (value.kind != type::boolean) break;
-        if (value.truth) reading_.terminal = true;
+        if (value.truth) pending_terminal_ = true;
         unfinished_ = !value.truth;
         break;
     case fact::terminal_mark:
-        if (value.kind != type::null) reading_.terminal = true;
+        if (value.kind != type::null) pending_terminal_ = true;
         break;
     case fact::text:
         reading_.text_bytes += value.length;
@@ -356,7 +387,7 @@ void answer_facts::commit(const usage_place& place, const usage_numbers& numbers
     switch (place.how) {
     case merging::replace:
         // An object without any count ({"trafficType": …}) is no news.
-        if ((numbers.present & counted_bits) == 0) return;
+        if (!counts_something(numbers, *place.shape)) return;
         s.numbers = numbers;
         s.shape = place.shape;
         return;
@@ -389,7 +420,7 @@ const reading& answer_facts::settle()
     const slot* parts = nullptr;
     for (const usage_place& place : rules_.usages) {
         const slot& s = slots_[place.slot];
-        if ((s.numbers.present & counted_bits) == 0) continue;
+        if (s.shape == nullptr || !counts_something(s.numbers, *s.shape)) continue;
         if (place.how == merging::beyond)
             parts = &s;
         else if (best == nullptr || place.slot < static_cast<std::size_t>(best - slots_.data()))

@@ -26,7 +26,7 @@ public:
     answer_facts(wire w, int status);
 
     /// A type that stands outside the document (event-stream headers, SSE event fields).
-    void event_type(std::string_view name);
+    void event_type(std::string_view name) noexcept;
     /// `data: [DONE]`.
     void done_marker() noexcept;
     void failed(std::string_view error_type);
@@ -41,7 +41,11 @@ public:
     /// Brings the counts up to date.
     const reading& settle();
 
-    void on_document_end(bool) override {}
+    /// The document that was being read won't be completed: forgets what it said, or, at the body's end
+    /// (`cut`), keeps the usage objects that were complete.
+    void abandon_document(bool cut);
+
+    void on_document_end(bool) override;
     void on_begin(path_id id) override;
     void on_end(path_id id) override;
     void on_scalar(path_id id, const json_scalar& value) override;
@@ -73,6 +77,9 @@ private:
     std::array<slot, slot_limit> slots_{};
     usage_numbers header_counts_;
     std::uint8_t error_rank_ = 0xff;
+    // What the document being read said; counts once it is complete (a broken event is no event).
+    std::uint32_t pending_places_ = 0;  ///< a bit a usage place
+    bool pending_terminal_ = false;
     bool unfinished_ = false;  ///< a record said that more follows
     bool changed_ = true;
     reading reading_;

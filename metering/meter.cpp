@@ -72,7 +72,6 @@ public:
     void begin()
     {
         outer_.reset();
-        inner_.reset();
         base64_ = {};
     }
     void feed(std::string_view bytes) { outer_.feed(bytes); }
@@ -218,7 +217,7 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
                 const std::size_t end = bytes.find('\n');
                 if (end == std::string_view::npos) return;
                 bytes.remove_prefix(end);
-                reader.reset();
+                next_document();
             }
             const std::size_t end = bytes.find('\n');
             const std::string_view line = bytes.substr(0, end == std::string_view::npos ? end : end + 1);
@@ -240,6 +239,11 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
         else if (name == "error")
             facts.event_type(name);
         done.reset();
+        next_document();
+    }
+    void next_document()
+    {
+        if (!reader.idle()) facts.abandon_document(ending);
         reader.reset();
     }
     void on_error_line() override { facts.failed("error"); }
@@ -251,10 +255,8 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
             facts.failed(head.error_type);
         else
             facts.event_type(head.event_type);
-        if (wrapped)
-            unwrapper.begin();
-        else
-            reader.reset();
+        next_document();
+        if (wrapped) unwrapper.begin();
     }
     void on_payload(std::string_view piece) override
     {
@@ -267,8 +269,10 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
 
     void finish(bool complete)
     {
+        ending = true;
         if (form == framing::json || form == framing::lines) reader.finish();
         if (form == framing::sse) events.finish();
+        facts.abandon_document(true);
         if (form == framing::json && reader.idle() && reader.values() != 0) facts.whole_body();
         facts.settle();
         reading& r = facts.known();
@@ -299,6 +303,7 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
     framing form = framing::undecided;
     bool wrapped = false;
     bool finished = false;
+    bool ending = false;
     std::string first;
     std::unique_ptr<content_decoder> decoder;
     answer_facts facts;

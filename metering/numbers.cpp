@@ -79,24 +79,13 @@ std::optional<std::int64_t> scaled_decimal(std::string_view text, int power) noe
 
 std::optional<std::int64_t> parse_count(std::string_view text) noexcept
 {
-    if (text.size() < 16) {
-        std::int64_t value = 0;
-        const char* const end = text.data() + text.size();
-        const auto [rest, error] = std::from_chars(text.data(), end, value);
-        if (error == std::errc{} && rest == end) return value;
-    }
-    const auto d = parse_decimal(text);
-    if (!d) return std::nullopt;
-    std::int64_t value = d->digits;
-    int exponent = d->exponent;
-    for (; exponent < 0 && value != 0; ++exponent) {
-        if (value % 10 != 0) return std::nullopt;
-        value /= 10;
-    }
-    for (; exponent > 0 && value != 0 && value < largest_count; --exponent)
-        value *= 10;
-    value = std::min(value, largest_count);
-    return d->negative ? -value : value;
+    std::int64_t value = 0;
+    const char* const end = text.data() + text.size();
+    const auto [rest, error] = std::from_chars(text.data(), end, value);
+    if (rest != end || text.empty()) return std::nullopt;
+    if (error == std::errc::result_out_of_range) return text.front() == '-' ? -largest_count : largest_count;
+    if (error != std::errc{}) return std::nullopt;
+    return std::clamp(value, -largest_count, largest_count);
 }
 
 std::int64_t saturated_sum(std::int64_t a, std::int64_t b) noexcept

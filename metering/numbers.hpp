@@ -11,7 +11,8 @@ namespace keyhole::metering {
 /// No count is larger: sums of a few can't overflow.
 inline constexpr std::int64_t largest_count = 1'000'000'000'000'000;
 
-/// "12", "-3", "12.0", "1e3" -> a whole number, at most ±largest_count; nullopt: not a number, or a fraction.
+/// "12", "-3" -> a whole number, at most ±largest_count; nullopt: anything else. "6.0" is no count: Bedrock's
+/// guardrails write such for an answer that no model gave.
 std::optional<std::int64_t> parse_count(std::string_view text) noexcept;
 
 /// The number times 10^power, rounded half away from zero; nullopt: not a number. Saturates at ±INT64_MAX

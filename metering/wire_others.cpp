@@ -7,6 +7,7 @@ namespace {
 
 using enum quantity;
 
+// tokens.input_tokens holds the image tokens, billed_units.input_tokens leaves them out.
 constexpr usage_field cohere_fields[] = {
     {"tokens.input_tokens", input},
     {"tokens.output_tokens", output},
@@ -23,7 +24,6 @@ constexpr usage_field cohere_billed_fields[] = {
 constexpr usage_shape cohere_usage = {
     .source = "https://docs.cohere.com/reference/chat",
     .fields = cohere_fields,
-    .rule = {.image_beside_input = true},
 };
 
 constexpr usage_shape cohere_billed_usage = {
