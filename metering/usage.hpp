@@ -8,23 +8,28 @@ namespace keyhole::metering {
 
 /// Tokens by the bucket they are billed in. Disjoint: no token is in two fields.
 struct token_counts {
-    std::int64_t input = 0;           ///< not cached, not written to a cache
+    std::int64_t input = 0;  ///< not cached, not written to a cache
     std::int64_t cache_read = 0;
-    std::int64_t cache_write_5m = 0;  ///< Anthropic's five-minute writes, and writes whose life-time nobody names
+    std::int64_t cache_write_5m =
+        0;  ///< Anthropic's five-minute writes, and writes whose life-time nobody names
     std::int64_t cache_write_1h = 0;
-    std::int64_t output = 0;          ///< visible
+    std::int64_t output = 0;  ///< visible
     std::int64_t output_reasoning = 0;
-    std::int64_t input_audio = 0;     ///< the audio and image buckets are used where a provider reports them apart
+    std::int64_t input_audio =
+        0;  ///< the audio and image buckets are used where a provider reports them apart
     std::int64_t output_audio = 0;
     std::int64_t input_image = 0;
     std::int64_t output_image = 0;
-    std::int64_t web_searches = 0;    ///< server-tool calls (not tokens; not in total())
+    std::int64_t web_searches = 0;  ///< server-tool calls (not tokens; not in total())
 
     std::int64_t all_input() const noexcept
     {
         return input + cache_read + cache_write_5m + cache_write_1h + input_audio + input_image;
     }
-    std::int64_t all_output() const noexcept { return output + output_reasoning + output_audio + output_image; }
+    std::int64_t all_output() const noexcept
+    {
+        return output + output_reasoning + output_audio + output_image;
+    }
     std::int64_t total() const noexcept { return all_input() + all_output(); }
     bool operator==(const token_counts&) const = default;
 };
@@ -57,6 +62,7 @@ enum class wire : std::uint8_t {
     cohere,
     ollama,
     openai_assistants,
+    watsonx,  ///< IBM watsonx.ai text generation
 };
 
 std::string_view to_string(usage_source s) noexcept;

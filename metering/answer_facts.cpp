@@ -1,0 +1,458 @@
+#include "metering/answer_facts.hpp"
+
+#include "metering/numbers.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+namespace keyhole::metering {
+
+/// What a value at a path means.
+struct path_action {
+    enum class kind : std::uint8_t { number, usage, list, entry, entry_label, entry_count, fact };
+    kind what = kind::fact;
+    std::uint8_t rank = 0;
+    quantity counted = quantity::input;
+    fact said = fact::model;
+    std::uint8_t place = 0;  ///< index into wire_rules::usages
+    const usage_breakdown* breakdown = nullptr;
+};
+
+struct compiled_wire {
+    const wire_rules* rules = nullptr;
+    path_tree tree;
+    std::vector<std::vector<path_action>> actions;  ///< by path_id
+
+    void add(std::string_view path, interest what, const path_action& action)
+    {
+        const path_id id = tree.add(path, what);
+        if (actions.size() <= id) actions.resize(std::size_t{id} + 1);
+        actions[id].push_back(action);
+    }
+};
+
+namespace {
+
+using kind = path_action::kind;
+
+/// What every API's errors look like. Google's list of one error is read as well, lists being transparent.
+constexpr fact_place error_facts[] = {
+    {"error", fact::error_object},         {"error.type", fact::error_type, 0},
+    {"error.status", fact::error_type, 1}, {"error.code", fact::error_type, 2},
+    {"type", fact::refusal_type, 4},    // Mistral
+    {"__type", fact::refusal_type, 4},  // AWS
+    {"code", fact::refusal_type, 5},       {"error_type", fact::refusal_type, 6},
+};
+
+std::string join(std::string_view place, std::string_view field)
+{
+    std::string path{place};
+    if (!path.empty() && !field.empty() && !field.starts_with("[]")) path += '.';
+    path += field;
+    return path;
+}
+
+void add_usage(compiled_wire& w, std::uint8_t index, const usage_place& place)
+{
+    w.add(place.path, interest::object, {.what = kind::usage, .place = index});
+    if (place.how == merging::beyond) {
+        const std::string_view list = place.path.substr(0, place.path.size() - 2);
+        w.add(list, interest::object, {.what = kind::list, .place = index});
+    }
+    for (const usage_field& f : place.shape->fields) {
+        w.add(join(place.path, f.path), interest::scalar,
+              {.what = kind::number, .rank = f.rank, .counted = f.what, .place = index});
+    }
+    for (const usage_breakdown& b : place.shape->breakdowns) {
+        const std::string entry = join(place.path, b.path);
+        w.add(entry, interest::object, {.what = kind::entry, .place = index, .breakdown = &b});
+        w.add(join(entry, b.label), interest::scalar,
+              {.what = kind::entry_label, .place = index, .breakdown = &b});
+        w.add(join(entry, b.count), interest::scalar,
+              {.what = kind::entry_count, .place = index, .breakdown = &b});
+    }
+}
+
+void add_fact(compiled_wire& w, const fact_place& f)
+{
+    const path_action action{.what = kind::fact, .rank = f.rank, .said = f.what};
+    switch (f.what) {
+    case fact::text:
+        w.add(f.path, interest::measure, action);
+        break;
+    case fact::error_object:
+    case fact::terminal_mark: {
+        // As an object or as a scalar.
+        const path_id id = w.tree.add(f.path, interest::object);
+        w.add(f.path, interest::scalar, action);
+        static_cast<void>(id);
+        break;
+    }
+    default:
+        w.add(f.path, interest::scalar, action);
+        break;
+    }
+}
+
+compiled_wire compile(wire id)
+{
+    compiled_wire w;
+    w.rules = &rules_of(id);
+    std::uint8_t index = 0;
+    for (const usage_place& place : w.rules->usages)
+        add_usage(w, index++, place);
+    for (const fact_place& f : w.rules->facts)
+        add_fact(w, f);
+    for (const fact_place& f : error_facts)
+        add_fact(w, f);
+    w.actions.resize(w.tree.size());
+    return w;
+}
+
+/// Numbers that make a usage object one: a total or a cache count alone doesn't.
+constexpr std::uint32_t counted_bits =
+    usage_numbers::bit(quantity::input) | usage_numbers::bit(quantity::input_more) |
+    usage_numbers::bit(quantity::output) | usage_numbers::bit(quantity::reasoning) |
+    usage_numbers::bit(quantity::input_image);
+
+bool counts_something(const usage_numbers& numbers, const usage_shape& shape) noexcept
+{
+    if ((numbers.present & counted_bits) != 0) return true;
+    return shape.rule.lone_total_is_input && numbers.has(quantity::total);
+}
+
+char lower(char c) noexcept
+{
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
+
+bool equal_without_case(std::string_view a, std::string_view b) noexcept
+{
+    return std::ranges::equal(a, b, {}, lower, lower);
+}
+
+bool contains(std::span<const std::string_view> names, std::string_view name) noexcept
+{
+    return std::ranges::find(names, name) != names.end();
+}
+
+void subtract(std::int64_t& from, std::int64_t n) noexcept
+{
+    from = std::max<std::int64_t>(from - n, 0);
+}
+
+}  // namespace
+
+const compiled_wire& compiled(wire w)
+{
+    static const auto all = [] {
+        std::vector<compiled_wire> wires;
+        for (unsigned i = 0; i <= static_cast<unsigned>(wire::watsonx); ++i)
+            wires.push_back(compile(static_cast<wire>(i)));
+        return wires;
+    }();
+    const auto index = static_cast<std::size_t>(w);
+    return all[index < all.size() ? index : 0];
+}
+
+const path_tree& paths_of(const compiled_wire& w) noexcept
+{
+    return w.tree;
+}
+
+answer_facts::answer_facts(wire w, int status)
+    : wire_{compiled(w)}, rules_{*wire_.rules}, status_{status}, staged_(rules_.usages.size())
+{
+}
+
+void answer_facts::event_type(std::string_view name) noexcept
+{
+    if (contains(rules_.terminal_types, name)) reading_.terminal = true;
+    if (contains(rules_.error_types, name) || name == "error") reading_.error_event = status_ < 400;
+}
+
+void answer_facts::done_marker() noexcept
+{
+    if (rules_.done_marker) reading_.terminal = true;
+}
+
+void answer_facts::failed(std::string_view type)
+{
+    reading_.error_event = status_ < 400;
+    error_type(type, 0);
+}
+
+void answer_facts::whole_body() noexcept
+{
+    if (!unfinished_) reading_.terminal = true;
+}
+
+bool answer_facts::has_usage() const noexcept
+{
+    if (status_ >= 400) return false;
+    return (header_counts_.present & counted_bits) != 0 || std::ranges::any_of(slots_, [](const slot& s) {
+               return s.shape != nullptr && counts_something(s.numbers, *s.shape);
+           });
+}
+
+bool answer_facts::needs_terminal() const noexcept
+{
+    return rules_.needs_terminal;
+}
+
+void answer_facts::on_begin(path_id id)
+{
+    for (const path_action& action : wire_.actions[id])
+        begin(action);
+}
+
+void answer_facts::on_end(path_id id)
+{
+    for (const path_action& action : wire_.actions[id])
+        end(action);
+}
+
+void answer_facts::on_scalar(path_id id, const json_scalar& value)
+{
+    for (const path_action& action : wire_.actions[id])
+        scalar(action, value);
+}
+
+void answer_facts::on_document_end(bool)
+{
+    abandon_document(true);
+    if (pending_terminal_) reading_.terminal = true;
+    pending_terminal_ = false;
+}
+
+void answer_facts::abandon_document(bool cut)
+{
+    for (std::size_t i = 0; cut && pending_places_ >> i != 0; ++i) {
+        if ((pending_places_ >> i & 1U) != 0) commit(rules_.usages[i], staged_[i].numbers);
+    }
+    pending_places_ = 0;
+    if (!cut) pending_terminal_ = false;
+}
+
+void answer_facts::begin(const path_action& action)
+{
+    switch (action.what) {
+    case kind::usage:
+        staged_[action.place] = {};
+        break;
+    case kind::list:
+        slots_[rules_.usages[action.place].slot].numbers = {};
+        break;
+    case kind::entry:
+        staged_[action.place].label_size = 0;
+        staged_[action.place].count = 0;
+        break;
+    case kind::fact:
+        if (action.said == fact::error_object) reading_.error_event = status_ < 400;
+        if (action.said == fact::terminal_mark) pending_terminal_ = true;
+        break;
+    default:
+        break;
+    }
+}
+
+void answer_facts::end(const path_action& action)
+{
+    if (action.what == kind::usage) {
+        const usage_place& place = rules_.usages[action.place];
+        // The elements of a list follow each other in one document.
+        const bool list = place.how == merging::sum || place.how == merging::beyond;
+        if (list)
+            commit(place, staged_[action.place].numbers);
+        else
+            pending_places_ |= 1U << action.place;
+    } else if (action.what == kind::entry) {
+        staged& s = staged_[action.place];
+        for (const labelled_quantity& part : action.breakdown->parts) {
+            if (equal_without_case(part.label, {s.label.data(), s.label_size})) {
+                s.numbers.set(part.what, saturated_sum(s.numbers[part.what], s.count));
+            }
+        }
+    }
+}
+
+void answer_facts::scalar(const path_action& action, const json_scalar& value)
+{
+    switch (action.what) {
+    case kind::number: {
+        if (value.kind != json_scalar::type::number) return;
+        const auto number = parse_count(value.text);
+        if (!number) return;
+        staged& s = staged_[action.place];
+        const auto q = static_cast<std::size_t>(action.counted);
+        const bool first = !s.numbers.has(action.counted);
+        const bool better = *number != 0 && (s.numbers.value[q] == 0 || action.rank < s.rank[q]);
+        if (first || better || action.rank == s.rank[q]) {
+            s.numbers.set(action.counted, *number);
+            s.rank[q] = action.rank;
+        }
+        break;
+    }
+    case kind::entry_label: {
+        staged& s = staged_[action.place];
+        const std::size_t n = std::min(value.text.size(), s.label.size());
+        if (n != 0) std::memcpy(s.label.data(), value.text.data(), n);
+        s.label_size = static_cast<std::uint8_t>(n);
+        break;
+    }
+    case kind::entry_count:
+        if (value.kind == json_scalar::type::number) {
+            staged_[action.place].count = parse_count(value.text).value_or(0);
+        }
+        break;
+    case kind::fact:
+        say(action, value);
+        break;
+    default:
+        break;
+    }
+}
+
+void answer_facts::say(const path_action& action, const json_scalar& value)
+{
+    using type = json_scalar::type;
+    const bool text = value.kind == type::string && !value.text.empty();
+    switch (action.said) {
+    case fact::model:
+        if (text && reading_.model.empty()) reading_.model = value.text.substr(0, 96);
+        break;
+    case fact::id:
+        if (text && reading_.id.empty()) reading_.id = value.text.substr(0, 96);
+        break;
+    case fact::service_tier:
+        if (text) reading_.service_tier = value.text.substr(0, 32);
+        break;
+    case fact::event_type:
+        if (text && contains(rules_.terminal_types, value.text)) pending_terminal_ = true;
+        if (text && contains(rules_.error_types, value.text)) reading_.error_event = status_ < 400;
+        break;
+    case fact::error_type:
+        if (text || value.kind == type::number) error_type(value.text, action.rank);
+        break;
+    case fact::refusal_type:
+        if (status_ >= 400 && (text || value.kind == type::number) && value.text != "error") {
+            error_type(value.text, action.rank);
+        }
+        break;
+    case fact::error_object:
+        if (text) reading_.error_event = status_ < 400;
+        break;
+    case fact::terminal_flag:
+        if (value.kind != type::boolean) break;
+        if (value.truth) pending_terminal_ = true;
+        unfinished_ = !value.truth;
+        break;
+    case fact::terminal_mark:
+        if (value.kind != type::null) pending_terminal_ = true;
+        break;
+    case fact::text:
+        reading_.text_bytes += value.length;
+        break;
+    case fact::cost_usd:
+        if (value.kind == type::number)
+            reading_.provider_cost_nano_usd = scaled_decimal(value.text, 9).value_or(0);
+        break;
+    case fact::cost_ticks:
+        if (value.kind == type::number)
+            reading_.provider_cost_nano_usd = scaled_decimal(value.text, -1).value_or(0);
+        break;
+    }
+}
+
+void answer_facts::error_type(std::string_view text, std::uint8_t rank)
+{
+    if (rank > error_rank_) return;
+    error_rank_ = rank;
+    reading_.error_type.clear();
+    for (const char c : text.substr(0, 64)) {
+        const char l = lower(c);
+        const bool allowed =
+            (l >= 'a' && l <= 'z') || (l >= '0' && l <= '9') || l == '_' || l == '.' || l == '-';
+        if (l == ':') break;  // AWS: "Name:http://…"
+        reading_.error_type.push_back(allowed ? l : '_');
+    }
+}
+
+void answer_facts::commit(const usage_place& place, const usage_numbers& numbers)
+{
+    if (numbers.present == 0) return;
+    slot& s = slots_[place.slot];
+    changed_ = true;
+    switch (place.how) {
+    case merging::replace:
+        // An object without any count ({"trafficType": …}) is no news.
+        if (!counts_something(numbers, *place.shape)) return;
+        s.numbers = numbers;
+        s.shape = place.shape;
+        return;
+    case merging::overlay:
+    case merging::overlay_positive:
+        for (std::size_t i = 0; i < quantity_count; ++i) {
+            const auto q = static_cast<quantity>(i);
+            if (!numbers.has(q)) continue;
+            if (place.how == merging::overlay_positive && numbers[q] == 0 && s.numbers.has(q)) continue;
+            s.numbers.set(q, numbers[q]);
+        }
+        break;
+    case merging::sum:
+    case merging::beyond:
+        for (std::size_t i = 0; i < quantity_count; ++i) {
+            const auto q = static_cast<quantity>(i);
+            if (numbers.has(q)) s.numbers.set(q, saturated_sum(s.numbers[q], numbers[q]));
+        }
+        break;
+    }
+    s.shape = place.shape;
+}
+
+const reading& answer_facts::settle()
+{
+    if (!changed_) return reading_;
+    changed_ = false;
+    if (status_ >= 400) return reading_;
+    const slot* best = nullptr;
+    const slot* parts = nullptr;
+    for (const usage_place& place : rules_.usages) {
+        const slot& s = slots_[place.slot];
+        if (s.shape == nullptr || !counts_something(s.numbers, *s.shape)) continue;
+        if (place.how == merging::beyond)
+            parts = &s;
+        else if (best == nullptr || place.slot < static_cast<std::size_t>(best - slots_.data()))
+            best = &s;
+    }
+    if (best == nullptr) {
+        if (header_counts_.present != 0) {
+            reading_.counts = buckets_of(header_counts_, {.cache_beside_input = true});
+        }
+        return reading_;
+    }
+    reading_.counts = buckets_of(best->numbers, best->shape->rule);
+    reading_.provider_total.reset();
+    reading_.total_mismatch = false;
+    if (best->numbers.has(quantity::total)) {
+        reading_.provider_total = best->numbers[quantity::total];
+        reading_.total_mismatch = *reading_.provider_total != reading_.counts.total();
+    }
+    reading_.beyond = {};
+    if (parts != nullptr) {
+        token_counts beyond = buckets_of(parts->numbers, parts->shape->rule);
+        const token_counts& c = reading_.counts;
+        subtract(beyond.input, c.input);
+        subtract(beyond.cache_read, c.cache_read);
+        subtract(beyond.cache_write_5m, c.cache_write_5m);
+        subtract(beyond.cache_write_1h, c.cache_write_1h);
+        subtract(beyond.output, c.output);
+        subtract(beyond.output_reasoning, c.output_reasoning);
+        beyond.web_searches = 0;
+        reading_.beyond = beyond;
+    }
+    return reading_;
+}
+
+}  // namespace keyhole::metering

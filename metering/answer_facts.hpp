@@ -1,0 +1,88 @@
+// Gathers what an answer says, by the rules of its wire, from the JSON documents that pass.
+// Thread rule: one owner.
+#pragma once
+
+#include "metering/json_paths.hpp"
+#include "metering/meter.hpp"
+#include "metering/wires.hpp"
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+namespace keyhole::metering {
+
+struct path_action;
+
+/// A wire's rules as one path tree. Built once a wire.
+struct compiled_wire;
+const compiled_wire& compiled(wire w);
+const path_tree& paths_of(const compiled_wire& w) noexcept;
+
+class answer_facts final : public json_sink {
+public:
+    answer_facts(wire w, int status);
+
+    /// A type that stands outside the document (event-stream headers, SSE event fields).
+    void event_type(std::string_view name) noexcept;
+    /// `data: [DONE]`.
+    void done_marker() noexcept;
+    void failed(std::string_view error_type);
+    /// Counts that stood in the head: used where the body has none.
+    void header_counts(const usage_numbers& numbers) noexcept { header_counts_ = numbers; }
+    /// A JSON body was read to its end.
+    void whole_body() noexcept;
+
+    bool has_usage() const noexcept;
+    bool needs_terminal() const noexcept;
+    reading& known() noexcept { return reading_; }
+    /// Brings the counts up to date.
+    const reading& settle();
+
+    /// The document that was being read won't be completed: forgets what it said, or, at the body's end
+    /// (`cut`), keeps the usage objects that were complete.
+    void abandon_document(bool cut);
+
+    void on_document_end(bool) override;
+    void on_begin(path_id id) override;
+    void on_end(path_id id) override;
+    void on_scalar(path_id id, const json_scalar& value) override;
+
+private:
+    struct staged {
+        usage_numbers numbers;
+        std::array<std::uint8_t, quantity_count> rank{};
+        std::array<char, 16> label{};  ///< of the breakdown entry being read
+        std::uint8_t label_size = 0;
+        std::int64_t count = 0;
+    };
+    struct slot {
+        usage_numbers numbers;
+        const usage_shape* shape = nullptr;
+    };
+
+    void begin(const path_action& action);
+    void end(const path_action& action);
+    void scalar(const path_action& action, const json_scalar& value);
+    void say(const path_action& action, const json_scalar& value);
+    void commit(const usage_place& place, const usage_numbers& numbers);
+    void error_type(std::string_view text, std::uint8_t rank);
+
+    const compiled_wire& wire_;
+    const wire_rules& rules_;
+    int status_;
+    std::vector<staged> staged_;  ///< one a usage place
+    std::array<slot, slot_limit> slots_{};
+    usage_numbers header_counts_;
+    std::uint8_t error_rank_ = 0xff;
+    // What the document being read said; counts once it is complete (a broken event is no event).
+    std::uint32_t pending_places_ = 0;  ///< a bit a usage place
+    bool pending_terminal_ = false;
+    bool unfinished_ = false;  ///< a record said that more follows
+    bool changed_ = true;
+    reading reading_;
+};
+
+}  // namespace keyhole::metering

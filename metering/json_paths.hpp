@@ -1,0 +1,150 @@
+// Reads JSON as it passes and reports the values at declared paths; everything else is skipped. It holds no
+// document: a key, a number or a captured text is at most a few hundred bytes, and depth costs nothing
+// outside the declared paths (a model may be asked to write a tool call a million brackets deep, so nothing
+// here recurses or keeps a stack of it). One reader takes a sequence of values: a body, lines of NDJSON, or
+// the elements of a top-level array, each reported as a document. It does not validate what it skips: the
+// provider's answer is only read, never judged. Thread rule: a path_tree is immutable once built and shared;
+// a reader has one owner.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace keyhole::metering {
+
+/// A declared path's number, as path_tree::add gives it.
+using path_id = std::uint16_t;
+inline constexpr path_id no_path = 0xffff;
+
+/// What a reader reports of a path.
+enum class interest : std::uint8_t {
+    scalar = 1,   ///< strings (cut at json_reader::max_text), numbers, true, false, null
+    measure = 2,  ///< only how long a string is
+    pieces = 4,   ///< a string's decoded bytes as they come
+    object = 8,   ///< begin and end of an object or array
+};
+
+/// The declared paths, e.g. "choices[].delta.content". "" is the document itself.
+class path_tree {
+public:
+    path_tree();
+    ~path_tree();
+    path_tree(path_tree&&) noexcept;
+    path_tree& operator=(path_tree&&) noexcept;
+
+    /// Adding a path again adds to its interests and gives the same number.
+    path_id add(std::string_view path, interest what);
+    std::size_t size() const noexcept { return count_; }
+
+    struct node;
+
+private:
+    friend class json_reader;
+    std::unique_ptr<node> root_;
+    path_id count_ = 0;
+};
+
+struct json_scalar {
+    enum class type : std::uint8_t { string, number, boolean, null };
+    type kind = type::null;
+    std::string_view text;     ///< a string's decoded beginning, or a number as written
+    std::uint64_t length = 0;  ///< a string's decoded length
+    bool truth = false;
+};
+
+class json_sink {
+public:
+    virtual ~json_sink() = default;
+    virtual void on_document_end(bool array_element) = 0;
+    virtual void on_begin(path_id) {}
+    virtual void on_end(path_id) {}
+    virtual void on_scalar(path_id, const json_scalar&) = 0;
+    virtual void on_piece(path_id, std::string_view) {}
+};
+
+class json_reader {
+public:
+    static constexpr std::size_t max_text = 256;
+
+    json_reader(const path_tree& tree, json_sink& sink);
+
+    /// The next bytes. Ignored after a syntax error, until reset().
+    void feed(std::string_view bytes);
+    /// The input ended: a number that only its end can close is reported.
+    void finish();
+    /// Forgets an unfinished document; the next byte begins a new one.
+    void reset() noexcept;
+
+    bool failed() const noexcept { return state_ == state::failed; }
+    /// Between documents (also at the very start), not within one.
+    bool idle() const noexcept { return depth_ == 0 && state_ == state::value; }
+    /// Whole top-level values seen since reset().
+    std::uint64_t values() const noexcept { return values_; }
+
+private:
+    enum class state : std::uint8_t {
+        value,        ///< a value must come (between documents: may)
+        first_value,  ///< after '[': a value or ']'
+        first_key,    ///< after '{': a key or '}'
+        key,          ///< after ',' in an object
+        in_key,
+        colon,
+        in_string,
+        in_word,  ///< number, true, false, null
+        after_value,
+        skipping,  ///< inside a container nobody asks for
+        skipping_string,
+        failed,
+    };
+    struct frame {
+        const path_tree::node* node = nullptr;
+        bool object = false;
+    };
+    static constexpr std::size_t max_frames = 16;
+
+    const char* begin_value(const char* p, const char* end);
+    const char* read_key(const char* p, const char* end);
+    const char* read_string(const char* p, const char* end);
+    const char* read_word(const char* p, const char* end);
+    const char* skip(const char* p, const char* end);
+    bool string_bytes(const char*& p, const char* end);
+    void run(const char* begin, const char* end, bool closed);
+    void escaped(char c);
+    void append(std::string_view bytes);
+    void append_code_point(std::uint32_t code);
+    void open(bool object);
+    void close(bool object);
+    void ended_value();
+    void end_word();
+    void find_member(std::string_view key);
+    void begin_string(std::uint8_t mode) noexcept;
+    bool wants(interest what) const noexcept;
+    void fail() noexcept { state_ = state::failed; }
+
+    const path_tree::node* root_;
+    json_sink& sink_;
+    std::array<frame, max_frames> frames_{};
+    std::size_t depth_ = 0;
+    const path_tree::node* at_ =
+        nullptr;  ///< node of the value that comes or is being read; nullptr: nobody asks
+    state state_ = state::value;
+    std::uint64_t skip_depth_ = 0;
+    std::uint64_t values_ = 0;
+
+    // The string, key or word being read.
+    std::uint8_t mode_ = 0;    ///< interests in a string; 0: none
+    std::uint8_t escape_ = 0;  ///< 0: none, 1: after '\', 2…5: hexadecimal digits to come + 1
+    bool overlong_ = false;
+    std::uint32_t code_ = 0;
+    std::uint32_t high_ = 0;  ///< a high surrogate that waits for its other half
+    std::uint64_t length_ = 0;
+    std::string_view direct_;  ///< the text where it stands whole in the input
+    std::size_t held_ = 0;
+    std::array<char, max_text> hold_{};
+};
+
+}  // namespace keyhole::metering

@@ -1,0 +1,96 @@
+#include "metering/numbers.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <cstddef>
+
+namespace keyhole::metering {
+
+namespace {
+
+/// ±digits × 10^exponent.
+struct decimal {
+    bool negative = false;
+    std::int64_t digits = 0;
+    int exponent = 0;
+};
+
+std::optional<decimal> parse_decimal(std::string_view text) noexcept
+{
+    decimal d;
+    std::size_t i = 0;
+    if (i < text.size() && (text[i] == '-' || text[i] == '+')) d.negative = text[i++] == '-';
+    bool any = false;
+    bool fraction = false;
+    for (; i < text.size(); ++i) {
+        const char c = text[i];
+        if (c == '.' && !fraction) {
+            fraction = true;
+            continue;
+        }
+        if (c < '0' || c > '9') break;
+        any = true;
+        if (d.digits < 100'000'000'000'000'000) {
+            d.digits = d.digits * 10 + (c - '0');
+            if (fraction) --d.exponent;
+        } else if (!fraction) {
+            ++d.exponent;  // digits beyond the seventeenth change nothing that is billed
+        }
+    }
+    if (!any) return std::nullopt;
+    if (i < text.size()) {
+        if (text[i] != 'e' && text[i] != 'E') return std::nullopt;
+        ++i;
+        if (i < text.size() && text[i] == '+') ++i;
+        int exponent = 0;
+        const char* const end = text.data() + text.size();
+        const auto [rest, error] = std::from_chars(text.data() + i, end, exponent);
+        if (error != std::errc{} || rest != end) return std::nullopt;
+        d.exponent += std::clamp(exponent, -1000, 1000);
+    }
+    return d;
+}
+
+constexpr std::int64_t largest_scaled = INT64_MAX / 10;
+
+}  // namespace
+
+std::optional<std::int64_t> scaled_decimal(std::string_view text, int power) noexcept
+{
+    const auto d = parse_decimal(text);
+    if (!d) return std::nullopt;
+    std::int64_t value = d->digits;
+    int exponent = d->exponent + power;
+    for (; exponent > 0 && value != 0; --exponent) {
+        if (value > largest_scaled / 10) {
+            value = largest_scaled;
+            break;
+        }
+        value *= 10;
+    }
+    bool half = false;
+    for (; exponent < 0 && (value != 0 || half); ++exponent) {
+        half = value % 10 >= 5;
+        value /= 10;
+    }
+    if (half) ++value;
+    return d->negative ? -value : value;
+}
+
+std::optional<std::int64_t> parse_count(std::string_view text) noexcept
+{
+    std::int64_t value = 0;
+    const char* const end = text.data() + text.size();
+    const auto [rest, error] = std::from_chars(text.data(), end, value);
+    if (rest != end || text.empty()) return std::nullopt;
+    if (error == std::errc::result_out_of_range) return text.front() == '-' ? -largest_count : largest_count;
+    if (error != std::errc{}) return std::nullopt;
+    return std::clamp(value, -largest_count, largest_count);
+}
+
+std::int64_t saturated_sum(std::int64_t a, std::int64_t b) noexcept
+{
+    return std::clamp(a + b, -largest_count, largest_count);
+}
+
+}  // namespace keyhole::metering
