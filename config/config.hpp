@@ -69,7 +69,7 @@ enum class agent_gone_policy : std::uint8_t { drain, cancel };
 
 /// [limits]: protects the proxy itself; what a session may spend stands in the session.
 struct limits {
-    std::size_t max_head_bytes = 32 * 1024;
+    std::size_t max_head_bytes = 30 * 1024;
     std::size_t max_body_bytes = 64 * 1024 * 1024;
     double head_timeout = 15;       ///< from a request's first byte to the end of its head
     double body_timeout = 60;       ///< between two bytes of a request's body

@@ -224,7 +224,7 @@ std::vector<key_row> make_table()
     add("state.journal_slots", "4096", "Requests in flight plus rows that wait for the database.",
         whole(&settings::store, &state::journal_slots, 64, 1'048'576));
 
-    add("limits.max_head_bytes", "32768", "Larger request heads are refused (431).", whole(&settings::bounds, &limits::max_head_bytes, 1024, 32'000));
+    add("limits.max_head_bytes", "30720", "Larger request heads are refused (431).", whole(&settings::bounds, &limits::max_head_bytes, 1024, 32'000));
     add("limits.max_body_bytes", "67108864", "Larger request bodies are refused (413).", whole(&settings::bounds, &limits::max_body_bytes, 1024, huge));
     add("limits.head_timeout", "15", "Seconds for a request's head.", seconds(&settings::bounds, &limits::head_timeout));
     add("limits.body_timeout", "60", "Seconds between two bytes of a request's body.", seconds(&settings::bounds, &limits::body_timeout));
