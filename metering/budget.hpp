@@ -74,7 +74,11 @@ private:
 
 class budget : public std::enable_shared_from_this<budget> {
 public:
+    /// Must be owned by a shared_ptr (reservations keep it alive). Throws std::invalid_argument over eight levels of parents.
     budget(std::string owner, std::vector<limit> limits, std::shared_ptr<budget> parent = {});
+    ~budget();
+    budget(const budget&) = delete;
+    budget& operator=(const budget&) = delete;
 
     /// What the ledger already holds for that limit's current window; called once per limit at start-up.
     void restore(const limit& which, std::int64_t used, std::int64_t now_us);
@@ -84,7 +88,7 @@ public:
     /// Over this budget and its parents; units without a limit are nullopt.
     remaining left(std::int64_t now_us) const;
     bool limits_money() const noexcept;
-    /// Requests in flight on this budget itself.
+    /// Requests in flight on this budget itself (those that count as requests).
     std::int64_t in_flight() const noexcept;
     /// Nothing is held (tests, and the invariant at shutdown).
     bool idle() const noexcept;
@@ -94,6 +98,9 @@ public:
 private:
     friend class reservation;
     struct counter;
+    static std::int64_t asked_of(const limit& l, const demand& d) noexcept;
+    void judge(const demand& d, std::int64_t now_us, std::optional<refusal>& worst);
+    void hold(const demand& d) noexcept;
     void finish(const reservation& r, std::int64_t nano_usd, std::int64_t tokens, std::int64_t now_us, bool used) noexcept;
 
     std::string owner_;
