@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -48,6 +49,14 @@ struct remaining {
     std::optional<std::int64_t> requests;
 };
 
+/// One limit as it stands.
+struct limit_state {
+    limit which;
+    std::int64_t used = 0;
+    std::int64_t reserved = 0;
+    std::int64_t resets_us = 0;  ///< 0: never
+};
+
 class budget;
 
 /// Holds a demand on a budget and its parents; settles or releases exactly once.
@@ -74,7 +83,11 @@ private:
 
 class budget : public std::enable_shared_from_this<budget> {
 public:
+    /// Must be owned by a shared_ptr (reservations keep it alive). Throws std::invalid_argument over eight levels of parents.
     budget(std::string owner, std::vector<limit> limits, std::shared_ptr<budget> parent = {});
+    ~budget();
+    budget(const budget&) = delete;
+    budget& operator=(const budget&) = delete;
 
     /// What the ledger already holds for that limit's current window; called once per limit at start-up.
     void restore(const limit& which, std::int64_t used, std::int64_t now_us);
@@ -84,16 +97,24 @@ public:
     /// Over this budget and its parents; units without a limit are nullopt.
     remaining left(std::int64_t now_us) const;
     bool limits_money() const noexcept;
-    /// Requests in flight on this budget itself.
+    /// This budget's own limits as they stand (its parents' are not in it).
+    std::vector<limit_state> state(std::int64_t now_us) const;
+    /// Other limits from now on; what is in flight stays held. `used` tells what the ledger holds for a limit's current window.
+    void replace_limits(std::vector<limit> limits, std::int64_t now_us, const std::function<std::int64_t(const limit&)>& used);
+    /// Requests in flight on this budget itself (those that count as requests).
     std::int64_t in_flight() const noexcept;
     /// Nothing is held (tests, and the invariant at shutdown).
     bool idle() const noexcept;
+    /// Not while another thread may replace them.
     const std::vector<limit>& limits() const noexcept { return limits_; }
     const std::string& owner() const noexcept { return owner_; }
 
 private:
     friend class reservation;
     struct counter;
+    static std::int64_t asked_of(const limit& l, const demand& d) noexcept;
+    void judge(const demand& d, std::int64_t now_us, std::optional<refusal>& worst);
+    void hold(const demand& d) noexcept;
     void finish(const reservation& r, std::int64_t nano_usd, std::int64_t tokens, std::int64_t now_us, bool used) noexcept;
 
     std::string owner_;
@@ -102,6 +123,8 @@ private:
     mutable std::mutex mutex_;  ///< a few compares and adds; parents are locked after children, always in that order
     std::vector<counter> counters_;
     std::int64_t in_flight_ = 0;
+    std::int64_t held_nano_usd_ = 0;  ///< by all reservations, whatever the limits
+    std::int64_t held_tokens_ = 0;
 };
 
 /// Start of the UTC calendar window that holds `t_us` (total: 0).

@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace keyhole::metering {
@@ -33,6 +34,7 @@ struct rates {
 struct context_tier {
     std::int64_t above_input_tokens = 0;
     rates at;
+    std::vector<std::pair<std::string, rates>> service_tiers;  ///< of requests this long, as model_price::service_tiers
 };
 
 struct model_price {
@@ -49,7 +51,9 @@ struct model_price {
 
 struct cost {
     std::int64_t nano_usd = 0;
-    bool priced = false;  ///< false: no entry for the model (unpriced, counted and visible, never silently free)
+    /// false: no entry for the model, or none for the service tier that answered. Counted and visible, never silently free: where
+    /// only the tier is unknown, nano_usd is what the standard tier would cost (budgets need a number), still marked unpriced.
+    bool priced = false;
 };
 
 class price_table {

@@ -1,0 +1,477 @@
+#include "metering/budget.hpp"
+
+#include "metering/decimal.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <chrono>
+#include <span>
+#include <stdexcept>
+#include <utility>
+
+namespace keyhole::metering {
+
+namespace {
+
+constexpr std::int64_t second_us = 1'000'000;
+/// session -> account -> …; deeper chains are a mistake of the caller.
+constexpr std::size_t deepest_chain = 8;
+
+std::int64_t plus(std::int64_t a, std::int64_t b) noexcept
+{
+    std::int64_t sum = 0;
+    return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
+}
+
+std::int64_t floor_to(std::int64_t t, std::int64_t unit) noexcept
+{
+    const std::int64_t down = t / unit * unit;
+    return down > t ? down - unit : down;
+}
+
+std::int64_t fixed_length(limit_window w) noexcept
+{
+    switch (w) {
+    case limit_window::minute:
+        return 60 * second_us;
+    case limit_window::hour:
+        return 3600 * second_us;
+    case limit_window::day:
+        return 86400 * second_us;
+    case limit_window::total:
+    case limit_window::month:
+        break;
+    }
+    return 0;
+}
+
+std::int64_t month_start(std::int64_t t_us, int months_later) noexcept
+{
+    using namespace std::chrono;
+    constexpr std::int64_t last_us =
+        253'402'300'799'000'000;  // the calendar's types end; nobody needs the year 10000
+    const auto day = floor<days>(sys_time<microseconds>(microseconds(std::clamp(t_us, -last_us, last_us))));
+    const year_month_day date(day);
+    const sys_days first(date.year() / date.month() / 1 + months(months_later));
+    return sys_time<microseconds>(first).time_since_epoch().count();
+}
+
+constexpr std::array<std::pair<std::string_view, limit_unit>, 4> units{
+    {{"usd", limit_unit::usd},
+     {"tokens", limit_unit::tokens},
+     {"requests", limit_unit::requests},
+     {"concurrency", limit_unit::concurrency}}};
+constexpr std::array<std::pair<std::string_view, limit_window>, 4> windows{{{"minute", limit_window::minute},
+                                                                            {"hour", limit_window::hour},
+                                                                            {"day", limit_window::day},
+                                                                            {"month", limit_window::month}}};
+
+/// How long a refused request would have to wait: a limit that never resets refuses hardest, one of
+/// concurrency least.
+std::int64_t hardness(const refusal& r) noexcept
+{
+    if (r.which.unit == limit_unit::concurrency) return 0;
+    return r.resets_us == 0 ? INT64_MAX : r.resets_us;
+}
+
+}  // namespace
+
+/// What one limit has seen. Reservations belong to no window: what is in flight counts in whichever is
+/// current.
+struct budget::counter {
+    struct seen {
+        std::int64_t start = INT64_MIN;
+        std::int64_t used = 0;
+    };
+    seen window;
+    seen
+        before;  ///< the window that was current before: a clock that jumps and is put right comes back to it
+    std::int64_t reserved = 0;
+
+    /// Forward begins a new window at zero. A clock set back moves the window but gives nothing back. Coming
+    /// back to the window that was left finds what was used there.
+    void roll(limit_window w, std::int64_t now_us) noexcept
+    {
+        const std::int64_t current = window_start(w, now_us);
+        if (current == window.start) return;
+        const seen left = window;
+        if (current == before.start)
+            window.used = current > left.start ? std::max(left.used, before.used) : before.used;
+        else if (current > left.start)
+            window.used = 0;
+        window.start = current;
+        before = left;
+    }
+
+    /// Gives a request back to the window that it was taken from, if that is still known.
+    void give_back(limit_window w, std::int64_t taken_us, std::int64_t count) noexcept
+    {
+        const std::int64_t start = window_start(w, taken_us);
+        for (seen* s : {&window, &before}) {
+            if (s->start == start) {
+                s->used = std::max<std::int64_t>(s->used - count, 0);
+                return;
+            }
+        }
+    }
+};
+
+namespace {
+
+/// A budget and its parents, all locked, child first: the one order everywhere, so two chains that meet
+/// cannot wait for each other.
+class locked_chain {
+public:
+    template <class Budget, class MutexOf, class ParentOf>
+    locked_chain(Budget* first, MutexOf mutex_of, ParentOf parent_of) noexcept
+    {
+        for (Budget* b = first; b != nullptr; b = parent_of(b)) {
+            locks_[size_++] = std::unique_lock(mutex_of(b));
+        }
+    }
+
+private:
+    std::array<std::unique_lock<std::mutex>, deepest_chain> locks_;
+    std::size_t size_ = 0;
+};
+
+}  // namespace
+
+// ---- reservation
+
+reservation::~reservation()
+{
+    release();
+}
+
+reservation::reservation(reservation&& other) noexcept
+    : owner_(std::move(other.owner_)), held_(other.held_), at_us_(other.at_us_)
+{
+    other.owner_.reset();
+}
+
+reservation& reservation::operator=(reservation&& other) noexcept
+{
+    if (this != &other) {
+        release();
+        owner_ = std::move(other.owner_);
+        other.owner_.reset();
+        held_ = other.held_;
+        at_us_ = other.at_us_;
+    }
+    return *this;
+}
+
+void reservation::settle(std::int64_t nano_usd, std::int64_t tokens, std::int64_t now_us) noexcept
+{
+    if (const auto owner = std::exchange(owner_, nullptr))
+        owner->finish(*this, nano_usd, tokens, now_us, true);
+}
+
+void reservation::release() noexcept
+{
+    if (const auto owner = std::exchange(owner_, nullptr)) owner->finish(*this, 0, 0, at_us_, false);
+}
+
+// ---- budget
+
+budget::budget(std::string owner, std::vector<limit> limits, std::shared_ptr<budget> parent)
+    : owner_(std::move(owner))
+    , limits_(std::move(limits))
+    , parent_(std::move(parent))
+    , counters_(limits_.size())
+{
+    std::size_t depth = 1;
+    for (const budget* b = parent_.get(); b != nullptr; b = b->parent_.get()) {
+        if (++depth > deepest_chain) throw std::invalid_argument("budgets are nested too deeply");
+    }
+}
+
+budget::~budget() = default;
+
+void budget::restore(const limit& which, std::int64_t used, std::int64_t now_us)
+{
+    const std::lock_guard lock(mutex_);
+    for (std::size_t i = 0; i < limits_.size(); ++i) {
+        if (limits_[i] != which || which.unit == limit_unit::concurrency) continue;
+        counters_[i].roll(which.window, now_us);
+        counters_[i].window.used = plus(counters_[i].window.used, used);
+        return;
+    }
+}
+
+/// What `d` asks of a limit; 0: nothing.
+std::int64_t budget::asked_of(const limit& l, const demand& d) noexcept
+{
+    switch (l.unit) {
+    case limit_unit::usd:
+        return std::max<std::int64_t>(d.nano_usd, 0);
+    case limit_unit::tokens:
+        return std::max<std::int64_t>(d.tokens, 0);
+    case limit_unit::requests:
+    case limit_unit::concurrency:
+        return d.counts_request ? 1 : 0;
+    }
+    return 0;
+}
+
+/// The limit of this budget alone that stands hardest against `d`. Its mutex is held.
+void budget::judge(const demand& d, std::int64_t now_us, std::optional<refusal>& worst)
+{
+    for (std::size_t i = 0; i < limits_.size(); ++i) {
+        const limit& l = limits_[i];
+        counter& c = counters_[i];
+        c.roll(l.window, now_us);
+        refusal r{l, owner_, c.window.used, c.reserved, asked_of(l, d), 0};
+        if (l.unit == limit_unit::concurrency) r.reserved = in_flight_;
+        // A request that asks for nothing is still refused where more was spent than the limit allows; one
+        // that isn't counted never is.
+        if (r.asked == 0 && !d.counts_request) continue;
+        if (plus(plus(r.used, r.reserved), r.asked) <= l.value) continue;
+        if (l.unit != limit_unit::concurrency && l.window != limit_window::total)
+            r.resets_us = window_end(l.window, now_us);
+        if (!worst || hardness(r) > hardness(*worst)) worst = std::move(r);
+    }
+}
+
+/// Takes what judge() allowed. The mutex is held since.
+void budget::hold(const demand& d) noexcept
+{
+    for (std::size_t i = 0; i < limits_.size(); ++i) {
+        counter& c = counters_[i];
+        switch (limits_[i].unit) {
+        case limit_unit::usd:
+        case limit_unit::tokens:
+            c.reserved = plus(c.reserved, asked_of(limits_[i], d));
+            break;
+        case limit_unit::requests:
+            c.window.used += d.counts_request ? 1 : 0;
+            break;
+        case limit_unit::concurrency:
+            break;
+        }
+    }
+    in_flight_ += d.counts_request ? 1 : 0;
+    held_nano_usd_ = plus(held_nano_usd_, std::max<std::int64_t>(d.nano_usd, 0));
+    held_tokens_ = plus(held_tokens_, std::max<std::int64_t>(d.tokens, 0));
+}
+
+// BUDGET_HOLDS: every limit of the chain is looked at and taken under all its locks, so no other request fits
+// in between.
+std::variant<reservation, refusal> budget::reserve(const demand& d, std::int64_t now_us)
+{
+    std::shared_ptr<budget> self = shared_from_this();
+    const locked_chain locks(
+        this, [](budget* b) -> std::mutex& { return b->mutex_; }, [](budget* b) { return b->parent_.get(); });
+    std::optional<refusal> worst;
+    for (budget* b = this; b != nullptr; b = b->parent_.get()) {
+        b->judge(d, now_us, worst);
+    }
+    if (worst) return std::move(*worst);
+    for (budget* b = this; b != nullptr; b = b->parent_.get()) {
+        b->hold(d);
+    }
+    reservation r;
+    r.owner_ = std::move(self);
+    r.held_ = d;
+    r.at_us_ = now_us;
+    return r;
+}
+
+void budget::finish(const reservation& r, std::int64_t nano_usd, std::int64_t tokens, std::int64_t now_us,
+                    bool used) noexcept
+{
+    const locked_chain locks(
+        this, [](budget* b) -> std::mutex& { return b->mutex_; }, [](budget* b) { return b->parent_.get(); });
+    for (budget* b = this; b != nullptr; b = b->parent_.get()) {
+        for (std::size_t i = 0; i < b->limits_.size(); ++i) {
+            const limit& l = b->limits_[i];
+            counter& c = b->counters_[i];
+            const std::int64_t held = asked_of(l, r.held_);
+            switch (l.unit) {
+            case limit_unit::usd:
+            case limit_unit::tokens:
+                c.reserved -= held;
+                if (used) {
+                    c.roll(l.window, now_us);
+                    c.window.used =
+                        plus(c.window.used,
+                             std::max<std::int64_t>(l.unit == limit_unit::usd ? nano_usd : tokens, 0));
+                }
+                break;
+            case limit_unit::requests:
+                if (!used) c.give_back(l.window, r.at_us_, held);
+                break;
+            case limit_unit::concurrency:
+                break;
+            }
+        }
+        b->in_flight_ -= r.held_.counts_request ? 1 : 0;
+        b->held_nano_usd_ -= std::max<std::int64_t>(r.held_.nano_usd, 0);
+        b->held_tokens_ -= std::max<std::int64_t>(r.held_.tokens, 0);
+    }
+}
+
+std::vector<limit_state> budget::state(std::int64_t now_us) const
+{
+    std::vector<limit_state> out;
+    const std::lock_guard lock(mutex_);
+    for (std::size_t i = 0; i < limits_.size(); ++i) {
+        const limit& l = limits_[i];
+        counter c = counters_[i];
+        c.roll(l.window, now_us);
+        limit_state s{l, c.window.used, c.reserved, 0};
+        if (l.unit == limit_unit::concurrency) s.used = in_flight_;
+        else if (l.window != limit_window::total) s.resets_us = window_end(l.window, now_us);
+        out.push_back(s);
+    }
+    return out;
+}
+
+void budget::replace_limits(std::vector<limit> limits, std::int64_t now_us, const std::function<std::int64_t(const limit&)>& used)
+{
+    std::vector<counter> counters(limits.size());
+    for (std::size_t i = 0; i < limits.size(); ++i) {
+        counters[i].roll(limits[i].window, now_us);
+        if (limits[i].unit != limit_unit::concurrency) counters[i].window.used = used(limits[i]);
+    }
+    const std::lock_guard lock(mutex_);
+    for (std::size_t i = 0; i < limits.size(); ++i) {
+        if (limits[i].unit == limit_unit::usd) counters[i].reserved = held_nano_usd_;
+        if (limits[i].unit == limit_unit::tokens) counters[i].reserved = held_tokens_;
+    }
+    limits_ = std::move(limits);
+    counters_ = std::move(counters);
+}
+
+remaining budget::left(std::int64_t now_us) const
+{
+    remaining tightest;
+    for (const budget* b = this; b != nullptr; b = b->parent_.get()) {
+        const std::lock_guard lock(b->mutex_);
+        for (std::size_t i = 0; i < b->limits_.size(); ++i) {
+            const limit& l = b->limits_[i];
+            counter c = b->counters_[i];
+            c.roll(l.window, now_us);
+            const std::int64_t rest =
+                std::max<std::int64_t>(l.value - std::min(plus(c.window.used, c.reserved), l.value), 0);
+            std::optional<std::int64_t>* unit = nullptr;
+            switch (l.unit) {
+            case limit_unit::usd:
+                unit = &tightest.nano_usd;
+                break;
+            case limit_unit::tokens:
+                unit = &tightest.tokens;
+                break;
+            case limit_unit::requests:
+                unit = &tightest.requests;
+                break;
+            case limit_unit::concurrency:
+                continue;
+            }
+            *unit = unit->has_value() ? std::min(**unit, rest) : rest;
+        }
+    }
+    return tightest;
+}
+
+bool budget::limits_money() const noexcept
+{
+    for (const budget* b = this; b != nullptr; b = b->parent_.get()) {
+        if (std::ranges::any_of(b->limits_, [](const limit& l) { return l.unit == limit_unit::usd; }))
+            return true;
+    }
+    return false;
+}
+
+std::int64_t budget::in_flight() const noexcept
+{
+    const std::lock_guard lock(mutex_);
+    return in_flight_;
+}
+
+bool budget::idle() const noexcept
+{
+    const std::lock_guard lock(mutex_);
+    return in_flight_ == 0 &&
+           std::ranges::all_of(counters_, [](const counter& c) { return c.reserved == 0; });
+}
+
+// ---- windows and texts
+
+std::int64_t window_start(limit_window w, std::int64_t t_us) noexcept
+{
+    if (w == limit_window::total) return 0;
+    if (w == limit_window::month) return month_start(t_us, 0);
+    return floor_to(t_us, fixed_length(w));
+}
+
+std::int64_t window_end(limit_window w, std::int64_t t_us) noexcept
+{
+    if (w == limit_window::total) return INT64_MAX;
+    if (w == limit_window::month) return month_start(t_us, 1);
+    return plus(floor_to(t_us, fixed_length(w)), fixed_length(w));
+}
+
+std::optional<limit> parse_limit(std::string_view text)
+{
+    const std::size_t equals = text.find('=');
+    if (equals == std::string_view::npos) return std::nullopt;
+    const std::string_view value = text.substr(equals + 1);
+    std::string_view unit = text.substr(0, equals);
+    limit l;
+    if (const std::size_t slash = unit.find('/'); slash != std::string_view::npos) {
+        const auto* w = std::ranges::find(windows, unit.substr(slash + 1),
+                                          &std::pair<std::string_view, limit_window>::first);
+        if (w == windows.end()) return std::nullopt;
+        l.window = w->second;
+        unit = unit.substr(0, slash);
+    }
+    const auto* u = std::ranges::find(units, unit, &std::pair<std::string_view, limit_unit>::first);
+    if (u == units.end()) return std::nullopt;
+    l.unit = u->second;
+    if (l.unit == limit_unit::concurrency && l.window != limit_window::total) return std::nullopt;
+
+    const bool plain =
+        !value.empty() && std::ranges::all_of(value, [](char c) { return c >= '0' && c <= '9'; });
+    if (l.unit != limit_unit::usd && !plain) return std::nullopt;
+    const auto parsed = l.unit == limit_unit::usd ? parse_usd(value) : scaled_decimal(value, 0, true);
+    if (!parsed) return std::nullopt;
+    l.value = *parsed;
+    return l;
+}
+
+std::string to_string(const limit& l)
+{
+    std::string text;
+    for (const auto& [name, unit] : units) {
+        if (unit == l.unit) text = name;
+    }
+    for (const auto& [name, window] : windows) {
+        if (window == l.window) text.append("/").append(name);
+    }
+    return text + "=" + (l.unit == limit_unit::usd ? format_usd(l.value) : std::to_string(l.value));
+}
+
+std::optional<std::int64_t> parse_usd(std::string_view text) noexcept
+{
+    const bool plain = std::ranges::all_of(text, [](char c) { return (c >= '0' && c <= '9') || c == '.'; });
+    const std::size_t point = text.find('.');
+    if (!plain || (point != std::string_view::npos && text.size() - point - 1 > 9)) return std::nullopt;
+    return scaled_decimal(text, 9, true);
+}
+
+std::string format_usd(std::int64_t nano_usd)
+{
+    // Through unsigned: the smallest number has no positive counterpart.
+    const bool negative = nano_usd < 0;
+    const auto magnitude =
+        negative ? 0 - static_cast<std::uint64_t>(nano_usd) : static_cast<std::uint64_t>(nano_usd);
+    std::string fraction = std::to_string(magnitude % 1'000'000'000);
+    fraction.insert(0, 9 - fraction.size(), '0');
+    fraction.erase(std::max<std::size_t>(fraction.find_last_not_of('0') + 1, 2));
+    return (negative ? "-" : "") + std::to_string(magnitude / 1'000'000'000) + "." + fraction;
+}
+
+}  // namespace keyhole::metering

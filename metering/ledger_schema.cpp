@@ -1,0 +1,259 @@
+#include "metering/ledger_schema.hpp"
+
+#include <algorithm>
+#include <concepts>
+#include <stdexcept>
+
+namespace keyhole::metering::schema {
+
+namespace {
+
+/// "KHLG": marks the file as a ledger, so that another program's database is never written to.
+constexpr std::int64_t application_id = 0x4B484C47;
+constexpr std::int64_t newest_version = 1;
+
+// Version 1. Never edited once released: a change is a further step in migrate().
+constexpr const char* version_1 = R"sql(
+CREATE TABLE requests (
+    id INTEGER PRIMARY KEY,
+    request_id BLOB NOT NULL UNIQUE,
+    session TEXT NOT NULL, account TEXT NOT NULL, sandbox TEXT NOT NULL, run TEXT NOT NULL, attempt TEXT NOT NULL,
+    provider TEXT NOT NULL, route TEXT NOT NULL, model TEXT NOT NULL, answered_model TEXT NOT NULL,
+    provider_request_id TEXT NOT NULL, answer_id TEXT NOT NULL, service_tier TEXT NOT NULL, error TEXT NOT NULL,
+    price_version TEXT NOT NULL, wire TEXT NOT NULL, source TEXT NOT NULL, outcome TEXT NOT NULL,
+    stream INTEGER NOT NULL, agent_gone INTEGER NOT NULL, priced INTEGER NOT NULL, total_mismatch INTEGER NOT NULL,
+    status INTEGER NOT NULL,
+    input INTEGER NOT NULL, cache_read INTEGER NOT NULL, cache_write_5m INTEGER NOT NULL, cache_write_1h INTEGER NOT NULL,
+    output INTEGER NOT NULL, output_reasoning INTEGER NOT NULL, input_audio INTEGER NOT NULL, output_audio INTEGER NOT NULL,
+    input_image INTEGER NOT NULL, output_image INTEGER NOT NULL, web_searches INTEGER NOT NULL,
+    cost_nano_usd INTEGER NOT NULL, provider_cost_nano_usd INTEGER NOT NULL, reserved_nano_usd INTEGER NOT NULL,
+    received_us INTEGER NOT NULL, forwarded_us INTEGER NOT NULL, first_byte_us INTEGER NOT NULL,
+    first_token_us INTEGER NOT NULL, ended_us INTEGER NOT NULL,
+    bytes_in INTEGER NOT NULL, bytes_out INTEGER NOT NULL
+) STRICT;
+CREATE INDEX requests_by_time ON requests (ended_us);
+CREATE INDEX requests_by_session ON requests (session, ended_us);
+CREATE INDEX requests_by_account ON requests (account, ended_us) WHERE account <> '';
+CREATE INDEX requests_by_sandbox ON requests (sandbox, ended_us) WHERE sandbox <> '';
+CREATE INDEX requests_by_answer ON requests (answer_id) WHERE answer_id <> '';
+)sql";
+
+constexpr const char* rollup_columns = R"sql(
+    bucket INTEGER NOT NULL,
+    session TEXT NOT NULL, account TEXT NOT NULL, sandbox TEXT NOT NULL, provider TEXT NOT NULL, model TEXT NOT NULL,
+    requests INTEGER NOT NULL,
+    input INTEGER NOT NULL, cache_read INTEGER NOT NULL, cache_write_5m INTEGER NOT NULL, cache_write_1h INTEGER NOT NULL,
+    output INTEGER NOT NULL, output_reasoning INTEGER NOT NULL, input_audio INTEGER NOT NULL, output_audio INTEGER NOT NULL,
+    input_image INTEGER NOT NULL, output_image INTEGER NOT NULL, web_searches INTEGER NOT NULL,
+    cost_nano_usd INTEGER NOT NULL,
+    unpriced_requests INTEGER NOT NULL, estimated_requests INTEGER NOT NULL, unknown_requests INTEGER NOT NULL,
+    errors INTEGER NOT NULL,
+    PRIMARY KEY (bucket, session, account, sandbox, provider, model)
+)sql";
+
+void create_version_1(sqlite::connection& db)
+{
+    db.exec(version_1);
+    for (const std::string table : {"usage_hourly", "usage_daily"}) {
+        db.exec("CREATE TABLE " + table + " (" + rollup_columns + ") STRICT, WITHOUT ROWID");
+        db.exec("CREATE INDEX " + table + "_by_session ON " + table + " (session, bucket)");
+    }
+}
+
+template <class Enum>
+Enum from_text(std::string_view text, Enum last, Enum otherwise) noexcept
+{
+    for (int i = 0; i <= static_cast<int>(last); ++i) {
+        if (to_string(static_cast<Enum>(i)) == text) return static_cast<Enum>(i);
+    }
+    return otherwise;
+}
+
+struct binder {
+    sqlite::statement& s;
+    int at = 0;
+    template <std::size_t N>
+    void operator()(const char*, const fixed_text<N>& text)
+    {
+        s.bind(++at, text.view());
+    }
+    template <std::integral T>
+    void operator()(const char*, T value)
+    {
+        s.bind(++at, static_cast<std::int64_t>(value));
+    }
+    template <class T>
+        requires std::is_enum_v<T>
+    void operator()(const char*, T value)
+    {
+        s.bind(++at, to_string(value));
+    }
+    void operator()(const char*, const std::array<std::uint8_t, 16>& id)
+    {
+        s.bind(++at, std::span<const std::uint8_t>(id));
+    }
+};
+
+struct reader {
+    const sqlite::statement& s;
+    int at = 0;
+    template <std::size_t N>
+    void operator()(const char*, fixed_text<N>& text)
+    {
+        text.assign(s.text(at++));
+    }
+    template <std::integral T>
+    void operator()(const char*, T& value)
+    {
+        value = static_cast<T>(s.integer(at++));
+    }
+    void operator()(const char*, bool& value) { value = s.integer(at++) != 0; }
+    void operator()(const char*, wire& w)
+    {
+        w = from_text(s.text(at++), wire::openai_assistants, wire::none);
+    }
+    void operator()(const char*, usage_source& u)
+    {
+        u = from_text(s.text(at++), usage_source::provider, usage_source::none);
+    }
+    void operator()(const char*, outcome& o)
+    {
+        o = from_text(s.text(at++), outcome::internal_error, outcome::internal_error);
+    }
+    void operator()(const char*, std::array<std::uint8_t, 16>& id)
+    {
+        const auto bytes = s.blob(at++);
+        std::copy_n(bytes.begin(), std::min(bytes.size(), id.size()), id.begin());
+    }
+};
+
+}  // namespace
+
+void migrate(sqlite::connection& db, const std::string& path)
+{
+    const std::int64_t tables = db.integer("SELECT count(*) FROM sqlite_schema");
+    const std::int64_t owner = db.integer("PRAGMA application_id");
+    const std::int64_t version = db.integer("PRAGMA user_version");
+    if (tables > 0 && owner != application_id) {
+        throw std::runtime_error(
+            path + " is a database of another program (move it away, or choose another state.directory)");
+    }
+    if (version > newest_version) {
+        throw std::runtime_error(path + " was written by a newer version (its schema is " +
+                                 std::to_string(version) + ", this program knows " +
+                                 std::to_string(newest_version) + "; run the newer one)");
+    }
+    if (version == newest_version) return;
+    sqlite::transaction t(db);
+    // Another process may have migrated while this one waited for the lock.
+    if (db.integer("PRAGMA user_version") < 1) create_version_1(db);
+    db.exec("PRAGMA application_id = " + std::to_string(application_id));
+    db.exec("PRAGMA user_version = " + std::to_string(newest_version));
+    t.commit();
+}
+
+const std::string& row_columns()
+{
+    static const std::string text = [] {
+        std::string columns;
+        record r;
+        each_field(r, [&](const char* name, const auto&) {
+            columns += (columns.empty() ? "" : ", ") + std::string(name);
+        });
+        return columns;
+    }();
+    return text;
+}
+
+const std::string& insert_row()
+{
+    static const std::string text = [] {
+        std::string marks;
+        record r;
+        each_field(r, [&](const char*, const auto&) { marks += marks.empty() ? "?" : ", ?"; });
+        return "INSERT INTO requests (" + row_columns() + ") VALUES (" + marks +
+               ") ON CONFLICT (request_id) DO NOTHING";
+    }();
+    return text;
+}
+
+void bind_row(sqlite::statement& s, const record& r)
+{
+    each_field(r, binder{s});
+}
+
+record read_row(const sqlite::statement& s)
+{
+    record r;
+    each_field(r, reader{s});
+    return r;
+}
+
+usage_sum sum_of(const record& r) noexcept
+{
+    usage_sum s;
+    s.requests = 1;
+    s.counts = r.counts;
+    s.cost_nano_usd = r.cost_nano_usd;
+    s.unpriced_requests = !r.priced && (r.counts.total() > 0 || r.counts.web_searches > 0) ? 1 : 0;
+    s.estimated_requests =
+        r.source == usage_source::estimated || r.source == usage_source::provider_partial ? 1 : 0;
+    s.unknown_requests =
+        r.source == usage_source::none && r.format != wire::none && r.status > 0 && r.status < 400 ? 1 : 0;
+    s.errors = r.end != outcome::ok ? 1 : 0;
+    return s;
+}
+
+const std::string& row_as_sums()
+{
+    static const std::string text = [] {
+        const std::string tokens =
+            "input + cache_read + cache_write_5m + cache_write_1h + output + output_reasoning + input_audio"
+            " + output_audio + input_image + output_image + web_searches";
+        return "1, input, cache_read, cache_write_5m, cache_write_1h, output, output_reasoning, input_audio, "
+               "output_audio, "
+               "input_image, output_image, web_searches, cost_nano_usd, "
+               "(priced = 0 AND " +
+               tokens +
+               " > 0), (source IN ('estimated', 'provider_partial')), "
+               "(source = 'none' AND wire <> 'none' AND status > 0 AND status < 400), (outcome <> 'ok')";
+    }();
+    return text;
+}
+
+void add(usage_sum& to, const usage_sum& more) noexcept
+{
+    std::array<std::int64_t, 32> values{};
+    std::size_t at = 0;
+    each_sum(more, [&](const char*, std::int64_t value) { values[at++] = value; });
+    at = 0;
+    each_sum(to, [&](const char*, std::int64_t& value) {
+        if (__builtin_add_overflow(value, values[at], &value)) value = INT64_MAX;
+        ++at;
+    });
+}
+
+std::string_view counted_model(const record& r) noexcept
+{
+    return r.model.empty() ? r.answered_model.view() : r.model.view();
+}
+
+std::string upsert_rollup(std::string_view table)
+{
+    std::string columns = "bucket, session, account, sandbox, provider, model";
+    std::string marks = "?, ?, ?, ?, ?, ?";
+    std::string updates;
+    usage_sum s;
+    each_sum(s, [&](const std::string& name, std::int64_t) {
+        columns += ", " + name;
+        marks += ", ?";
+        // A sum past 64 bits would become a REAL, which the strict table refuses for ever; it stays at the
+        // bound instead.
+        updates += (updates.empty() ? "" : ", ") + name + " = min(" + name + " + excluded." + name +
+                   ", 9200000000000000000)";
+    });
+    return "INSERT INTO " + std::string(table) + " (" + columns + ") VALUES (" + marks +
+           ") ON CONFLICT (bucket, session, account, sandbox, provider, model) DO UPDATE SET " + updates;
+}
+
+}  // namespace keyhole::metering::schema

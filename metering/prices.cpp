@@ -1,0 +1,260 @@
+#include "metering/prices.hpp"
+
+#include "metering/builtin_prices.hpp"
+#include "metering/price_files.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <unordered_map>
+
+namespace keyhole::metering {
+
+namespace {
+
+__extension__ using wide = __int128;
+
+constexpr std::int64_t million = 1'000'000;
+
+/// Provider and model in one key; neither contains a line feed.
+std::string key_of(std::string_view provider, std::string_view model)
+{
+    std::string key;
+    key.reserve(provider.size() + 1 + model.size());
+    key.append(provider).append(1, '\n').append(model);
+    return key;
+}
+
+std::int64_t first_given(std::int64_t a, std::int64_t b)
+{
+    return a >= 0 ? a : b;
+}
+
+/// The rates with every fallback applied.
+rates complete(const rates& r)
+{
+    rates all = r;
+    all.input = std::max<std::int64_t>(r.input, 0);
+    all.output = std::max<std::int64_t>(r.output, 0);
+    all.cache_read = first_given(r.cache_read, all.input);
+    all.cache_write_5m = first_given(r.cache_write_5m, all.input);
+    all.cache_write_1h = first_given(r.cache_write_1h, all.cache_write_5m);
+    all.output_reasoning = first_given(r.output_reasoning, all.output);
+    all.input_audio = first_given(r.input_audio, all.input);
+    all.output_audio = first_given(r.output_audio, all.output);
+    all.input_image = first_given(r.input_image, all.input);
+    all.output_image = first_given(r.output_image, all.output);
+    all.web_search = std::max<std::int64_t>(r.web_search, 0);
+    return all;
+}
+
+std::int64_t total_cost(const rates& given, const token_counts& c)
+{
+    const rates at = complete(given);
+    const std::array<std::pair<std::int64_t, std::int64_t>, 10> buckets{
+        {{c.input, at.input},
+         {c.cache_read, at.cache_read},
+         {c.cache_write_5m, at.cache_write_5m},
+         {c.cache_write_1h, at.cache_write_1h},
+         {c.output, at.output},
+         {c.output_reasoning, at.output_reasoning},
+         {c.input_audio, at.input_audio},
+         {c.output_audio, at.output_audio},
+         {c.input_image, at.input_image},
+         {c.output_image, at.output_image}}};
+    wide sum = 0;
+    for (const auto& [tokens, rate] : buckets) {
+        sum += wide{std::max<std::int64_t>(tokens, 0)} * rate;
+    }
+    sum += wide{std::max<std::int64_t>(c.web_searches, 0)} * at.web_search * million;
+    const wide rounded = (sum + million / 2) / million;
+    return static_cast<std::int64_t>(std::min<wide>(rounded, INT64_MAX));
+}
+
+/// Names that providers give to what they bill at their standard rates.
+bool is_standard(std::string_view tier)
+{
+    return tier.empty() || tier == "default" || tier == "standard" || tier == "auto" || tier == "on_demand" ||
+           tier == "standard_only";
+}
+
+/// FNV-1a, 64 bits: names a table's content, guards against nobody.
+class fingerprint {
+public:
+    void add(std::string_view text)
+    {
+        for (const char c : text) {
+            byte(static_cast<unsigned char>(c));
+        }
+        byte(0xFF);  // "ab" + "c" is not "a" + "bc"
+    }
+    void add(std::int64_t value) { add(std::to_string(value)); }
+    void add(const rates& r)
+    {
+        for (const std::int64_t v :
+             {r.input, r.output, r.cache_read, r.cache_write_5m, r.cache_write_1h, r.output_reasoning,
+              r.input_audio, r.output_audio, r.input_image, r.output_image, r.web_search})
+        {
+            add(v);
+        }
+    }
+    void add(const std::vector<std::pair<std::string, rates>>& tiers)
+    {
+        for (const auto& [name, at] : tiers) {
+            add(name);
+            add(at);
+        }
+        byte(0xFE);
+    }
+    std::string text() const
+    {
+        std::string hex;
+        for (int shift = 60; shift >= 0; shift -= 4) {
+            hex += "0123456789abcdef"[hash_ >> static_cast<unsigned>(shift) & 0x0FU];
+        }
+        return hex;
+    }
+
+private:
+    void byte(unsigned char b) { hash_ = (hash_ ^ b) * 0x100000001B3U; }
+    std::uint64_t hash_ = 0xCBF29CE484222325U;
+};
+
+}  // namespace
+
+struct price_table::impl {
+    struct name_entry {
+        std::size_t index = 0;
+        bool exact = true;  ///< the model's own name, not an alias
+    };
+    std::vector<model_price> models;
+    std::unordered_map<std::string, name_entry> by_name;
+    std::string version;
+
+    void lay_over(std::vector<model_price> entries);
+};
+
+/// A later file's entry replaces an earlier one of the same name but keeps its aliases: the dated name that
+/// an answer carries must find the operator's price too. A name of its own beats an alias.
+void price_table::impl::lay_over(std::vector<model_price> entries)
+{
+    for (model_price& fresh : entries) {
+        const auto known = by_name.find(key_of(fresh.provider, fresh.model));
+        std::size_t index = models.size();
+        if (known != by_name.end() && known->second.exact) {
+            index = known->second.index;
+            for (const std::string& alias : models[index].aliases) {
+                if (!std::ranges::count(fresh.aliases, alias)) fresh.aliases.push_back(alias);
+            }
+            models[index] = std::move(fresh);
+        } else {
+            models.push_back(std::move(fresh));
+        }
+        by_name[key_of(models[index].provider, models[index].model)] = {index, true};
+        for (const std::string& alias : models[index].aliases) {
+            const auto [place, added] =
+                by_name.try_emplace(key_of(models[index].provider, alias), name_entry{index, false});
+            if (!added && !place->second.exact) place->second = {index, false};
+        }
+    }
+}
+
+price_table price_table::builtin()
+{
+    price_table table;
+    table.impl_ = std::make_shared<impl>();
+    table.impl_->lay_over(price_files::parse_keyhole(builtin_prices(), "built-in prices"));
+    table.seal();
+    return table;
+}
+
+void price_table::seal()
+{
+    std::vector<const model_price*> ordered;
+    for (const model_price& m : impl_->models) {
+        ordered.push_back(&m);
+    }
+    std::ranges::sort(ordered, {}, [](const model_price* m) {
+        return std::pair(std::string_view(m->provider), std::string_view(m->model));
+    });
+    fingerprint f;
+    for (const model_price* m : ordered) {
+        f.add(m->provider);
+        f.add(m->model);
+        f.add(m->standard);
+        f.add(m->service_tiers);
+        for (const context_tier& t : m->tiers) {
+            f.add(t.above_input_tokens);
+            f.add(t.at);
+            f.add(t.service_tiers);
+        }
+        for (const std::string& alias : m->aliases) {
+            f.add(alias);
+        }
+    }
+    impl_->version = f.text();
+}
+
+// Each load works on a copy and replaces the whole at its end: a file with an error changes nothing, and
+// tables that share this one's content stay as they are.
+void price_table::load_keyhole(const std::string& path)
+{
+    auto next = impl_ ? std::make_shared<impl>(*impl_) : std::make_shared<impl>();
+    next->lay_over(price_files::read_keyhole(path));
+    impl_ = std::move(next);
+    seal();
+}
+
+void price_table::load_litellm(const std::string& path)
+{
+    auto next = impl_ ? std::make_shared<impl>(*impl_) : std::make_shared<impl>();
+    next->lay_over(price_files::read_litellm(path));
+    impl_ = std::move(next);
+    seal();
+}
+
+void price_table::load_models_dev(const std::string& path)
+{
+    auto next = impl_ ? std::make_shared<impl>(*impl_) : std::make_shared<impl>();
+    next->lay_over(price_files::read_models_dev(path));
+    impl_ = std::move(next);
+    seal();
+}
+
+const model_price* price_table::find(std::string_view provider, std::string_view model) const
+{
+    if (!impl_) return nullptr;
+    const auto found = impl_->by_name.find(key_of(provider, model));
+    return found == impl_->by_name.end() ? nullptr : &impl_->models[found->second.index];
+}
+
+cost price_table::price(std::string_view provider, std::string_view model, std::string_view service_tier,
+                        const token_counts& counts) const
+{
+    const model_price* m = find(provider, model);
+    if (m == nullptr) return {};
+    const rates* at = &m->standard;
+    const auto* service_tiers = &m->service_tiers;
+    for (const context_tier& t : m->tiers) {
+        if (counts.all_input() <= t.above_input_tokens) break;
+        at = &t.at;
+        service_tiers = &t.service_tiers;
+    }
+    if (is_standard(service_tier)) return {total_cost(*at, counts), true};
+    for (const auto& [name, tier] : *service_tiers) {
+        if (name == service_tier) return {total_cost(tier, counts), true};
+    }
+    return {total_cost(*at, counts), false};
+}
+
+std::string_view price_table::version() const noexcept
+{
+    return impl_ ? std::string_view(impl_->version) : std::string_view{};
+}
+
+std::size_t price_table::size() const noexcept
+{
+    return impl_ ? impl_->models.size() : 0;
+}
+
+}  // namespace keyhole::metering

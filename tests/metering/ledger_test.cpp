@@ -1,0 +1,484 @@
+#include "books_fixture.hpp"
+#include "metering/journal.hpp"
+#include "metering/ledger.hpp"
+#include "metering/ledger_schema.hpp"
+#include "metering/sqlite.hpp"
+
+#include <gmock/gmock.h>
+
+#include <atomic>
+#include <map>
+#include <mutex>
+#include <thread>
+
+namespace keyhole::metering {
+
+namespace {
+
+using test::random_record;
+using test::temp_dir;
+using ::testing::HasSubstr;
+
+constexpr std::int64_t day_us = schema::day_us;
+/// 2026-03-01 00:00 UTC.
+constexpr std::int64_t some_day = 20'513 * day_us;
+
+void submit(journal& j, ledger& books, const record& r)
+{
+    const auto slot = j.open(r);
+    ASSERT_TRUE(slot);
+    j.settle(*slot);
+    books.submit(*slot);
+}
+
+/// A journal and a ledger in a directory of their own.
+struct books_on_disk {
+    temp_dir dir;
+    journal inflight{dir / "inflight", 2048, false};
+    ledger books{dir.path(), inflight, false};
+
+    void add(const record& r) { submit(inflight, books, r); }
+};
+
+TEST(Ledger, KeepsEveryFieldOfARow)
+{
+    books_on_disk b;
+    std::mt19937 random(1);
+    record r = random_record(random, now_us());
+    r.attempt = "2";
+    r.model = "gpt-4o";
+    r.provider_request_id = "req_abc";
+    r.answer_id = "resp_1";
+    r.service_tier = "flex";
+    r.error = "rate_limit_error";
+    r.price_version = "0123456789abcdef";
+    r.agent_gone = true;
+    r.total_mismatch = true;
+    r.counts.input_audio = 1;
+    r.counts.output_audio = 2;
+    r.counts.input_image = 3;
+    r.counts.output_image = 4;
+    r.provider_cost_nano_usd = 5;
+    r.reserved_nano_usd = 6;
+    r.first_token_us = 7;
+    r.bytes_in = 8;
+    r.bytes_out = 9;
+    b.add(r);
+    ASSERT_TRUE(b.books.flush(10));
+
+    const auto rows = b.books.rows({});
+    ASSERT_EQ(rows.size(), 1U);
+    const record& back = rows[0];
+    std::string expected;
+    std::string got;
+    const auto print = [](std::string& to) {
+        return [&to](const char* name, const auto& field) {
+            using field_type = std::decay_t<decltype(field)>;
+            to += std::string(name) + "=";
+            if constexpr (requires { field.view(); })
+                to += field.view();
+            else if constexpr (std::is_enum_v<field_type>)
+                to += to_string(field);
+            else if constexpr (std::is_integral_v<field_type>)
+                to += std::to_string(field);
+            else
+                to += std::string(format_request_id(field).data(), 36);
+            to += "\n";
+        };
+    };
+    schema::each_field(r, print(expected));
+    schema::each_field(back, print(got));
+    EXPECT_EQ(got, expected);
+}
+
+TEST(Ledger, EVERY_REQUEST_ONE_ROW_WritesARequestIdOnce)
+{
+    books_on_disk b;
+    std::mt19937 random(2);
+    const record r = random_record(random, now_us());
+    for (int i = 0; i < 5; ++i) {
+        b.add(r);
+    }
+    ASSERT_TRUE(b.books.flush(10));
+    b.add(r);
+    ASSERT_TRUE(b.books.flush(10));
+    EXPECT_EQ(b.books.rows({}).size(), 1U);
+    EXPECT_EQ(b.books.usage({}).at(0).second.requests, 1);
+    EXPECT_EQ(b.inflight.used(), 0U);
+    EXPECT_EQ(b.books.health().rows_written, 1U);
+}
+
+TEST(Ledger, FreesTheSlotAfterTheCommitAndTellsOfEachRowOnce)
+{
+    const temp_dir dir;
+    journal inflight(dir / "inflight", 64, false);
+    std::mutex mutex;
+    std::vector<std::string> told;
+    std::atomic<bool> slot_was_taken{true};
+    {
+        ledger books(dir.path(), inflight, false, [&](const record& r) {
+            const std::lock_guard lock(mutex);
+            told.emplace_back(r.session.view());
+            if (inflight.used() == 0) slot_was_taken = false;
+        });
+        std::mt19937 random(3);
+        for (int i = 0; i < 10; ++i) {
+            submit(inflight, books, random_record(random, now_us()));
+        }
+        ASSERT_TRUE(books.flush(10));
+    }
+    EXPECT_EQ(told.size(), 10U);
+    EXPECT_TRUE(slot_was_taken);
+}
+
+TEST(Ledger, SurvivesAListenerThatThrows)
+{
+    const temp_dir dir;
+    journal inflight(dir / "inflight", 64, false);
+    ledger books(dir.path(), inflight, false, [](const record&) { throw std::runtime_error("listener"); });
+    std::mt19937 random(3);
+    submit(inflight, books, random_record(random, now_us()));
+    EXPECT_TRUE(books.flush(10));
+    EXPECT_EQ(books.rows({}).size(), 1U);
+}
+
+/// What the sums must be, from the rows themselves.
+std::map<std::string, usage_sum> sums_of_rows(const ledger& books, const usage_query& q)
+{
+    std::map<std::string, usage_sum> sums;
+    books.each_row(q, [&](const record& r) {
+        std::string name;
+        switch (q.by) {
+        case group_by::none:
+            break;
+        case group_by::session:
+            name = r.session.view();
+            break;
+        case group_by::account:
+            name = r.account.view();
+            break;
+        case group_by::sandbox:
+            name = r.sandbox.view();
+            break;
+        case group_by::run:
+            name = r.run.view();
+            break;
+        case group_by::model:
+            name = schema::counted_model(r);
+            break;
+        case group_by::provider:
+            name = r.provider.view();
+            break;
+        case group_by::route:
+            name = r.route.view();
+            break;
+        case group_by::day:
+            name = std::to_string(r.ended_us / day_us);
+            break;
+        case group_by::outcome:
+            name = to_string(r.end);
+            break;
+        case group_by::source:
+            name = to_string(r.source);
+            break;
+        }
+        schema::add(sums[name], schema::sum_of(r));
+        return true;
+    });
+    return sums;
+}
+
+std::vector<std::int64_t> numbers(const usage_sum& s)
+{
+    std::vector<std::int64_t> all;
+    schema::each_sum(s, [&](const char*, std::int64_t value) { all.push_back(value); });
+    return all;
+}
+
+void expect_equal_sums(const ledger& books, const usage_query& q, const std::string& what)
+{
+    const auto expected = sums_of_rows(books, q);
+    const auto got = books.usage(q);
+    ASSERT_EQ(got.size(), expected.size()) << what;
+    std::vector<std::vector<std::int64_t>> expected_numbers;
+    std::vector<std::vector<std::int64_t>> got_numbers;
+    for (const auto& [name, sum] : expected) {
+        expected_numbers.push_back(numbers(sum));
+    }
+    for (const auto& [name, sum] : got) {
+        if (q.by != group_by::day) {
+            ASSERT_TRUE(expected.contains(name)) << what << ": " << name;
+            EXPECT_EQ(numbers(sum), numbers(expected.at(name))) << what << ": " << name;
+        }
+        got_numbers.push_back(numbers(sum));
+    }
+    if (q.by == group_by::day) {
+        EXPECT_EQ(got_numbers, expected_numbers) << what;
+    }
+}
+
+TEST(Ledger, RollUpsEqualTheirRowsAfterARandomWorkload)
+{
+    books_on_disk b;
+    std::mt19937 random(20260301);
+    std::vector<record> sent;
+    for (int i = 0; i < 3000; ++i) {
+        record r = random_record(random, some_day + test::any_of(random, 4 * day_us));
+        if (!sent.empty() && test::any_of(random, 9) == 0) {
+            r = sent[static_cast<std::size_t>(
+                test::any_of(random, static_cast<std::int64_t>(sent.size()) - 1))];
+        }
+        sent.push_back(r);
+        b.add(r);
+        if (i % 700 == 0) {
+            ASSERT_TRUE(b.books.flush(10));
+        }
+    }
+    ASSERT_TRUE(b.books.flush(20));
+
+    const std::int64_t hour = schema::hour_us;
+    const std::pair<std::int64_t, std::int64_t> ranges[] = {
+        {0, INT64_MAX},
+        {some_day, some_day + day_us},
+        {some_day + 5, some_day + day_us - 5},
+        {some_day + hour / 2, some_day + 3 * day_us + hour / 3},
+        {some_day + hour / 2, some_day + hour / 2 + 60'000'000},
+        {some_day + 2 * hour, some_day + 26 * hour},
+        {some_day + 1, some_day + 1},
+        {some_day + day_us, some_day},
+        {INT64_MAX, INT64_MAX},
+    };
+    for (const auto& [since, until] : ranges) {
+        for (int by = 0; by <= static_cast<int>(group_by::source); ++by) {
+            usage_query q;
+            q.by = static_cast<group_by>(by);
+            q.since_us = since;
+            q.until_us = until;
+            const std::string what = "by " + std::to_string(by) + " since " + std::to_string(since) +
+                                     " until " + std::to_string(until);
+            expect_equal_sums(b.books, q, what);
+            q.session = "ses_a";
+            expect_equal_sums(b.books, q, what + " session");
+            q.model = "gpt-4o";
+            q.provider = "openai";
+            expect_equal_sums(b.books, q, what + " session, model, provider");
+            q = {.by = q.by,
+                 .since_us = since,
+                 .until_us = until,
+                 .session = {},
+                 .account = "acc_1",
+                 .sandbox = "box-1",
+                 .provider = {},
+                 .model = {},
+                 .limit = 1000};
+            expect_equal_sums(b.books, q, what + " account, sandbox");
+        }
+    }
+}
+
+TEST(Ledger, NamesDaysByDateInOrder)
+{
+    books_on_disk b;
+    std::mt19937 random(5);
+    b.add(random_record(random, some_day + day_us + 1));
+    b.add(random_record(random, some_day + 1));
+    ASSERT_TRUE(b.books.flush(10));
+    usage_query q;
+    q.by = group_by::day;
+    const auto days = b.books.usage(q);
+    ASSERT_EQ(days.size(), 2U);
+    EXPECT_EQ(days[0].first, "2026-03-01");
+    EXPECT_EQ(days[1].first, "2026-03-02");
+}
+
+TEST(Ledger, PutsTheLargestCostFirstAndKeepsToTheLimit)
+{
+    books_on_disk b;
+    std::mt19937 random(6);
+    for (int i = 0; i < 5; ++i) {
+        record r = random_record(random, some_day + i);
+        r.session = "ses_" + std::to_string(i);
+        r.cost_nano_usd = i * 100;
+        b.add(r);
+    }
+    ASSERT_TRUE(b.books.flush(10));
+    usage_query q;
+    q.by = group_by::session;
+    q.limit = 2;
+    const auto sessions = b.books.usage(q);
+    ASSERT_EQ(sessions.size(), 2U);
+    EXPECT_EQ(sessions[0].first, "ses_4");
+    EXPECT_EQ(sessions[1].first, "ses_3");
+
+    const auto rows = b.books.rows({.by = group_by::none,
+                                    .since_us = 0,
+                                    .until_us = INT64_MAX,
+                                    .session = {},
+                                    .account = {},
+                                    .sandbox = {},
+                                    .provider = {},
+                                    .model = {},
+                                    .limit = 3});
+    ASSERT_EQ(rows.size(), 3U);
+    EXPECT_EQ(rows[0].session.view(), "ses_4") << "newest first";
+}
+
+TEST(Ledger, StopsAnExportWhereAsked)
+{
+    books_on_disk b;
+    std::mt19937 random(7);
+    for (int i = 0; i < 5; ++i) {
+        b.add(random_record(random, some_day + 5 - i));
+    }
+    ASSERT_TRUE(b.books.flush(10));
+    std::vector<std::int64_t> times;
+    b.books.each_row({}, [&](const record& r) {
+        times.push_back(r.ended_us - some_day);
+        return times.size() < 3;
+    });
+    EXPECT_THAT(times, ::testing::ElementsAre(1, 2, 3)) << "oldest first";
+}
+
+TEST(Ledger, GivesARowWithoutAnEndTheTimeOfItsCommit)
+{
+    books_on_disk b;
+    const std::int64_t before = now_us();
+    record r;
+    r.request_id = new_request_id();
+    b.add(r);
+    ASSERT_TRUE(b.books.flush(10));
+    EXPECT_GE(b.books.rows({}).at(0).ended_us, before);
+}
+
+TEST(Ledger, BillsARetrievedAnswerOnce)
+{
+    books_on_disk b;
+    std::mt19937 random(8);
+    record r = random_record(random, now_us());
+    r.answer_id = "resp_known";
+    r.source = usage_source::provider;
+    EXPECT_FALSE(b.books.answer_billed("resp_known"));
+    b.add(r);
+    EXPECT_TRUE(b.books.answer_billed("resp_known")) << "whether committed or still waiting";
+    ASSERT_TRUE(b.books.flush(10));
+    EXPECT_TRUE(b.books.answer_billed("resp_known"));
+
+    record unknown = random_record(random, now_us());
+    unknown.answer_id = "resp_without_usage";
+    unknown.source = usage_source::none;
+    b.add(unknown);
+    ASSERT_TRUE(b.books.flush(10));
+    EXPECT_FALSE(b.books.answer_billed("resp_without_usage")) << "nothing was billed for it";
+    EXPECT_FALSE(b.books.answer_billed(""));
+}
+
+TEST(Ledger, TakesRowsFromManyThreadsWhileOthersRead)
+{
+    books_on_disk b;
+    constexpr int threads = 6;
+    constexpr int each = 1500;
+    std::atomic<bool> stop{false};
+    std::thread reader([&] {
+        while (!stop) {
+            const auto sums = b.books.usage({});
+            std::int64_t rows = 0;
+            b.books.each_row({}, [&](const record&) { return ++rows < 100; });
+            if (!sums.empty() && sums[0].second.requests < rows) break;
+        }
+    });
+    std::vector<std::thread> running;
+    for (int t = 0; t < threads; ++t) {
+        running.emplace_back([&, t] {
+            std::mt19937 random(static_cast<unsigned>(t));
+            for (int i = 0; i < each; ++i) {
+                const record r = random_record(random, some_day + i);
+                std::optional<std::uint32_t> slot;
+                while (!(slot = b.inflight.open(r))) {
+                    std::this_thread::yield();
+                }
+                b.inflight.settle(*slot);
+                b.books.submit(*slot);
+            }
+        });
+    }
+    for (auto& t : running) {
+        t.join();
+    }
+    EXPECT_TRUE(b.books.flush(60));
+    stop = true;
+    reader.join();
+    EXPECT_EQ(b.books.usage({}).at(0).second.requests, threads * each);
+    EXPECT_EQ(b.inflight.used(), 0U);
+    EXPECT_LT(b.books.health().commits, static_cast<std::uint64_t>(threads * each))
+        << "many rows a transaction";
+}
+
+TEST(Ledger, WritesWhatWaitsWhenItCloses)
+{
+    const temp_dir dir;
+    journal inflight(dir / "inflight", 64, false);
+    std::mt19937 random(9);
+    {
+        ledger books(dir.path(), inflight, true);
+        for (int i = 0; i < 20; ++i) {
+            submit(inflight, books, random_record(random, some_day + i));
+        }
+    }
+    EXPECT_EQ(inflight.used(), 0U);
+    const ledger again(dir.path(), inflight, true);
+    EXPECT_EQ(again.rows({}).size(), 20U);
+    EXPECT_TRUE(dir.matching("ledger.db-wal").empty() ||
+                std::filesystem::file_size(dir / "ledger.db-wal") == 0);
+}
+
+TEST(Ledger, IsReadableByItsOwnerOnly)
+{
+    const books_on_disk b;
+    for (const std::string& name : b.dir.matching("ledger.db")) {
+        const auto mode = std::filesystem::status(b.dir / name).permissions();
+        EXPECT_EQ(mode & (std::filesystem::perms::group_all | std::filesystem::perms::others_all),
+                  std::filesystem::perms::none)
+            << name;
+    }
+}
+
+TEST(Ledger, TOKENS_EXACT_CountsWhatIsUnpricedEstimatedUnknownAndWrong)
+{
+    books_on_disk b;
+    record r;
+    r.ended_us = some_day;
+    r.end = outcome::ok;
+    r.format = wire::openai_chat;
+    r.status = 200;
+    const auto add = [&](auto&& change) {
+        record copy = r;
+        copy.request_id = new_request_id();
+        change(copy);
+        b.add(copy);
+    };
+    add([](record& x) {
+        x.source = usage_source::provider, x.counts.input = 1, x.priced = false;
+    });  // unpriced
+    add([](record& x) {
+        x.source = usage_source::provider_partial, x.counts.input = 1, x.priced = true;
+    });  // estimated
+    add([](record& x) {
+        x.source = usage_source::estimated, x.counts.input = 1, x.priced = true;
+    });                                                     // estimated
+    add([](record& x) { x.source = usage_source::none; });  // unknown
+    add([](record& x) {
+        x.source = usage_source::none, x.status = 500, x.end = outcome::provider_error;
+    });                                                                            // error
+    add([](record& x) { x.source = usage_source::none, x.format = wire::none; });  // a list of models
+    ASSERT_TRUE(b.books.flush(10));
+    const usage_sum s = b.books.usage({}).at(0).second;
+    EXPECT_EQ(s.requests, 6);
+    EXPECT_EQ(s.unpriced_requests, 1);
+    EXPECT_EQ(s.estimated_requests, 2);
+    EXPECT_EQ(s.unknown_requests, 1);
+    EXPECT_EQ(s.errors, 1);
+}
+
+}  // namespace
+
+}  // namespace keyhole::metering
