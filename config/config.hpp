@@ -21,16 +21,17 @@ struct tcp_address {
 struct agent_listeners {
     std::vector<std::string> sockets{"/run/keyhole/llm.sock"};  ///< at most 107 bytes each (sun_path)
     unsigned socket_mode = 0660;
-    std::string socket_group;                                  ///< empty: the process's own
-    std::vector<tcp_address> tcp;                              ///< optional
-    std::string session_sockets = "/run/keyhole/sessions";     ///< parent directory of sessions' own sockets: <dir>/<id>/llm.sock
+    std::string socket_group;      ///< empty: the process's own
+    std::vector<tcp_address> tcp;  ///< optional
+    std::string session_sockets =
+        "/run/keyhole/sessions";  ///< parent directory of sessions' own sockets: <dir>/<id>/llm.sock
 };
 
 /// [admin]: sessions, usage, GhostProxy's registry API. Never on an agent listener.
 struct admin_listener {
     std::string socket = "/run/keyhole-admin/admin.sock";  ///< mode 0600, peer uid checked
-    std::optional<tcp_address> tcp;                         ///< only together with `token`
-    secret_ptr token;                                       ///< bearer token of the TCP listener
+    std::optional<tcp_address> tcp;                        ///< only together with `token`
+    secret_ptr token;                                      ///< bearer token of the TCP listener
 };
 
 /// [metrics]: /metrics, /healthz, /readyz.
@@ -52,15 +53,15 @@ struct provider {
     std::string name;
     dialect api = dialect::openai;
     credential_style credential = credential_style::bearer;
-    bool tls = true;           ///< from the URL's scheme
-    std::string host;          ///< from the URL, lower case; IPv6 without brackets
+    bool tls = true;   ///< from the URL's scheme
+    std::string host;  ///< from the URL, lower case; IPv6 without brackets
     std::uint16_t port = 443;
-    std::string base_path;     ///< from the URL, no trailing slash: "/v1" or ""
-    std::vector<secret_ptr> keys;  ///< at least one unless credential is none
-    std::string ca_file;       ///< empty: the system's store
-    double connect_timeout = 10;      ///< DNS + TCP + TLS
-    double first_byte_timeout = 600;  ///< from the request's last byte to the answer's first
-    double idle_timeout = 600;        ///< between two bytes of an answer (agents themselves wait 300 s)
+    std::string base_path;               ///< from the URL, no trailing slash: "/v1" or ""
+    std::vector<secret_ptr> keys;        ///< at least one unless credential is none
+    std::string ca_file;                 ///< empty: the system's store
+    double connect_timeout = 10;         ///< DNS + TCP + TLS
+    double first_byte_timeout = 600;     ///< from the request's last byte to the answer's first
+    double idle_timeout = 600;           ///< between two bytes of an answer (agents themselves wait 300 s)
     unsigned max_idle_connections = 32;  ///< kept per worker
     double keepalive = 55;               ///< an idle connection is closed after this
 };
@@ -71,12 +72,12 @@ enum class agent_gone_policy : std::uint8_t { drain, cancel };
 struct limits {
     std::size_t max_head_bytes = 30 * 1024;
     std::size_t max_body_bytes = 64 * 1024 * 1024;
-    double head_timeout = 15;       ///< from a request's first byte to the end of its head
-    double body_timeout = 60;       ///< between two bytes of a request's body
-    double keepalive_timeout = 120; ///< an idle agent connection is closed after this
+    double head_timeout = 15;        ///< from a request's first byte to the end of its head
+    double body_timeout = 60;        ///< between two bytes of a request's body
+    double keepalive_timeout = 120;  ///< an idle agent connection is closed after this
     unsigned max_connections = 16384;
     unsigned max_connections_per_session = 512;
-    double write_timeout = 600;     ///< an agent that reads nothing for this long is cut
+    double write_timeout = 600;  ///< an agent that reads nothing for this long is cut
 };
 
 /// [agent_gone]: what happens to a running answer when the agent hangs up before its end.
@@ -89,9 +90,9 @@ struct agent_gone {
 
 /// [sessions]: defaults of new sessions.
 struct session_defaults {
-    double ttl = 0;                  ///< seconds; 0: no expiry unless the session says so
-    bool refuse_unpriced = true;     ///< a model without a price is refused where a money limit exists
-    bool budget_headers = false;     ///< x-keyhole-budget-remaining-usd … on answers
+    double ttl = 0;               ///< seconds; 0: no expiry unless the session says so
+    bool refuse_unpriced = true;  ///< a model without a price is refused where a money limit exists
+    bool budget_headers = false;  ///< x-keyhole-budget-remaining-usd … on answers
     /// Output tokens reserved for a request before it is forwarded: min(declared, model's maximum, this cap).
     std::int64_t reserve_output_tokens = 8192;
 };
@@ -124,7 +125,8 @@ struct settings {
     session_defaults sessions;
     std::vector<price_file> prices;  ///< loaded in order over the built-in table
     logging log;
-    std::vector<std::string> notes;  ///< remarks for the operator ("openai: key from OPENAI_API_KEY"); never a secret
+    std::vector<std::string>
+        notes;  ///< remarks for the operator ("openai: key from OPENAI_API_KEY"); never a secret
 };
 
 }  // namespace keyhole::config

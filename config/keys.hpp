@@ -1,5 +1,6 @@
-// Every scalar key of the configuration, one row each: its name, type, bounds, where its value goes, and the line that explains it.
-// The loader, the environment's names and the printed example are all made from this table, so they cannot drift apart.
+// Every scalar key of the configuration, one row each: its name, type, bounds, where its value goes, and the
+// line that explains it. The loader, the environment's names and the printed example are all made from this
+// table, so they cannot drift apart.
 #pragma once
 
 #include "config/config.hpp"
@@ -23,8 +24,8 @@ struct verdict {
 };
 
 struct key_row {
-    std::string_view name;     ///< dotted: "log.level"
-    std::string_view shown;    ///< the default, as TOML
+    std::string_view name;   ///< dotted: "log.level"
+    std::string_view shown;  ///< the default, as TOML
     std::string_view about;
     std::function<verdict(settings&, const raw_value&)> take;
 };

@@ -52,8 +52,10 @@ class loader {
 public:
     explicit loader(const sources& from) : from_(from)
     {
-        if (from.getenv) getenv_ = from.getenv;
-        else getenv_ = [](const char* name) -> const char* { return std::getenv(name); };
+        if (from.getenv)
+            getenv_ = from.getenv;
+        else
+            getenv_ = [](const char* name) -> const char* { return std::getenv(name); };
     }
 
     std::variant<settings, std::vector<problem>> run()
@@ -75,7 +77,10 @@ private:
         problems_.push_back({std::move(where), std::move(key), std::move(what), std::move(remedy)});
     }
 
-    std::string place(const toml::node& n) const { return from_.file + ':' + std::to_string(n.source().begin.line); }
+    std::string place(const toml::node& n) const
+    {
+        return from_.file + ':' + std::to_string(n.source().begin.line);
+    }
 
     std::optional<raw_value> value_of(const toml::node& n, const std::string& key)
     {
@@ -102,18 +107,21 @@ private:
     void read_file()
     {
         std::ifstream in(from_.file);
-        if (!in) return complain(from_.file, "file", "cannot be read", "check the path and its permissions, or leave --config out");
+        if (!in)
+            return complain(from_.file, "file", "cannot be read",
+                            "check the path and its permissions, or leave --config out");
         std::stringstream text;
         text << in.rdbuf();
         toml::table root;
         try {
             root = toml::parse(text.str(), from_.file);
-        }
-        catch (const toml::parse_error& e) {
+        } catch (const toml::parse_error& e) {
             std::string what(e.description());
-            const bool twice = what.find("redefin") != std::string::npos || what.find("duplicate") != std::string::npos;
+            const bool twice =
+                what.find("redefin") != std::string::npos || what.find("duplicate") != std::string::npos;
             return complain(from_.file + ':' + std::to_string(e.source().begin.line), "TOML", what,
-                            twice ? "each key and section may stand once" : "strings need quotes, sections stand in [brackets]");
+                            twice ? "each key and section may stand once"
+                                  : "strings need quotes, sections stand in [brackets]");
         }
         for (const auto& [key, node] : root)
             read_section(std::string(key.str()), node);
@@ -134,8 +142,9 @@ private:
         const auto* table = node.as_table();
         if (table == nullptr || std::find(known.begin(), known.end(), name) == known.end()) {
             const auto near = nearest(name, known);
-            return complain(place(node), name, table == nullptr ? "a key outside of any section" : "unknown section",
-                            near.empty() ? "`keyhole config` prints all sections" : "did you mean [" + near + "]?");
+            return complain(
+                place(node), name, table == nullptr ? "a key outside of any section" : "unknown section",
+                near.empty() ? "`keyhole config` prints all sections" : "did you mean [" + near + "]?");
         }
         if (name == "providers") return read_providers(*table);
         for (const auto& [key, value] : *table) {
@@ -148,7 +157,10 @@ private:
         }
     }
 
-    void out_of_file(const std::string& dotted, written w) { in_.scalars[std::string(find_key(dotted)->name)] = std::move(w); }
+    void out_of_file(const std::string& dotted, written w)
+    {
+        in_.scalars[std::string(find_key(dotted)->name)] = std::move(w);
+    }
 
     void unknown_key(const std::string& where, const std::string& dotted)
     {
@@ -156,7 +168,8 @@ private:
         for (const auto& row : key_table())
             known.push_back(row.name);
         const auto near = nearest(dotted, known);
-        complain(where, dotted, "unknown key", near.empty() ? "`keyhole config` prints all keys" : "did you mean " + near + "?");
+        complain(where, dotted, "unknown key",
+                 near.empty() ? "`keyhole config` prints all keys" : "did you mean " + near + "?");
     }
 
     void read_providers(const toml::table& table)
@@ -165,7 +178,8 @@ private:
             const std::string name(key.str());
             const auto* one = node.as_table();
             if (one == nullptr) {
-                complain(place(node), "providers." + name, "expected a section", "write [providers." + name + "]");
+                complain(place(node), "providers." + name, "expected a section",
+                         "write [providers." + name + "]");
                 continue;
             }
             auto& entry = in_.providers[name];
@@ -176,7 +190,9 @@ private:
                 const auto& known = provider_keys();
                 if (std::find(known.begin(), known.end(), inner) == known.end()) {
                     const auto near = nearest(inner, known);
-                    complain(place(v), dotted, "unknown key", near.empty() ? "`keyhole config` prints all keys" : "did you mean " + near + "?");
+                    complain(place(v), dotted, "unknown key",
+                             near.empty() ? "`keyhole config` prints all keys"
+                                          : "did you mean " + near + "?");
                     continue;
                 }
                 if (auto value = value_of(v, dotted)) entry.keys[inner] = {*value, place(v)};
@@ -187,11 +203,14 @@ private:
     void read_prices(const toml::node& node)
     {
         const auto* list = node.as_array();
-        if (list == nullptr) return complain(place(node), "prices", "expected [[prices]] sections", "write [[prices]] with format and path");
+        if (list == nullptr)
+            return complain(place(node), "prices", "expected [[prices]] sections",
+                            "write [[prices]] with format and path");
         for (const auto& item : *list) {
             const auto* one = item.as_table();
             if (one == nullptr) {
-                complain(place(item), "prices", "expected a [[prices]] section", "write [[prices]] with format and path");
+                complain(place(item), "prices", "expected a [[prices]] section",
+                         "write [[prices]] with format and path");
                 continue;
             }
             price_entry entry;
@@ -201,7 +220,8 @@ private:
                 const auto& known = price_keys();
                 if (std::find(known.begin(), known.end(), inner) == known.end())
                     complain(place(v), "prices." + inner, "unknown key", "one of: format, path");
-                else if (auto value = value_of(v, "prices." + inner)) entry.keys[inner] = {*value, place(v)};
+                else if (auto value = value_of(v, "prices." + inner))
+                    entry.keys[inner] = {*value, place(v)};
             }
             in_.prices.push_back(std::move(entry));
         }
@@ -215,7 +235,8 @@ private:
         return out;
     }
 
-    /// Text from the environment or the command line, read as the TOML value it looks like, else as a bare string.
+    /// Text from the environment or the command line, read as the TOML value it looks like, else as a bare
+    /// string.
     static raw_value guess(const std::string& text)
     {
         if (text.empty()) return text;
@@ -232,8 +253,7 @@ private:
                     if (const auto* s = item.as_string()) list.push_back(s->get());
                 if (list.size() == a->size()) return list;
             }
-        }
-        catch (const toml::parse_error&) {
+        } catch (const toml::parse_error&) {
             return text;
         }
         return text;
@@ -243,23 +263,28 @@ private:
     {
         for (const auto& row : key_table()) {
             const auto name = variable_of(row.name);
-            if (const char* value = getenv_(name.c_str())) in_.scalars[std::string(row.name)] = {guess(value), "environment " + name};
+            if (const char* value = getenv_(name.c_str()))
+                in_.scalars[std::string(row.name)] = {guess(value), "environment " + name};
         }
         std::vector<std::string> names = from_.environment_names;
         if (names.empty() && !from_.getenv)
             for (char** e = environ; *e != nullptr; ++e)
                 names.emplace_back(*e, std::string_view(*e).find('='));
         // Variables of the other programs and of the command line, which are no keys of this configuration.
-        const std::set<std::string> others{"KEYHOLE_CONFIG", "KEYHOLE_ADMIN_SOCKET", "KEYHOLE_ADMIN_TOKEN", "KEYHOLE_CORPUS",
-                                           "KEYHOLE_LONG", "KEYHOLE_ALLOW_SECRETS", "KEYHOLE_SESSION"};
+        const std::set<std::string> others{"KEYHOLE_CONFIG", "KEYHOLE_ADMIN_SOCKET", "KEYHOLE_ADMIN_TOKEN",
+                                           "KEYHOLE_CORPUS", "KEYHOLE_LONG",         "KEYHOLE_ALLOW_SECRETS",
+                                           "KEYHOLE_SESSION"};
         std::vector<std::string> all;
         for (const auto& row : key_table())
             all.push_back(variable_of(row.name));
         const std::vector<std::string_view> known(all.begin(), all.end());
         for (const auto& n : names) {
-            if (!n.starts_with("KEYHOLE_") || others.contains(n) || std::find(all.begin(), all.end(), n) != all.end()) continue;
+            if (!n.starts_with("KEYHOLE_") || others.contains(n) ||
+                std::find(all.begin(), all.end(), n) != all.end())
+                continue;
             const auto near = nearest(n, known);
-            complain("environment " + n, n, "names no key of the configuration", near.empty() ? "unset it" : "did you mean " + near + "?");
+            complain("environment " + n, n, "names no key of the configuration",
+                     near.empty() ? "unset it" : "did you mean " + near + "?");
         }
     }
 
@@ -271,15 +296,17 @@ private:
                 const auto dot = key.find('.', 10);
                 const auto inner = dot == std::string::npos ? std::string() : key.substr(dot + 1);
                 const auto& known = provider_keys();
-                if (std::find(known.begin(), known.end(), inner) == known.end()) unknown_key(where, key);
+                if (std::find(known.begin(), known.end(), inner) == known.end())
+                    unknown_key(where, key);
                 else {
                     auto& entry = in_.providers[key.substr(10, dot - 10)];
                     if (entry.where.empty()) entry.where = where;
                     entry.keys[inner] = {guess(text), where};
                 }
-            }
-            else if (find_key(key) == nullptr) unknown_key(where, key);
-            else out_of_file(key, {guess(text), where});
+            } else if (find_key(key) == nullptr)
+                unknown_key(where, key);
+            else
+                out_of_file(key, {guess(text), where});
         }
     }
 
@@ -291,11 +318,13 @@ private:
         }
         const auto token = in_.scalars.find("admin.token");
         if (token != in_.scalars.end())
-            if (const auto* reference = std::get_if<std::string>(&token->second.value); reference != nullptr && !reference->empty())
+            if (const auto* reference = std::get_if<std::string>(&token->second.value);
+                reference != nullptr && !reference->empty())
                 out_.admin.token = secret_of(token->second.where, "admin.token", *reference);
         if (!out_.admin.token)
             if (const char* value = getenv_("GHOSTPROXY_ADMIN_TOKEN"); value != nullptr && *value != '\0')
-                out_.admin.token = secret_of("environment", "GHOSTPROXY_ADMIN_TOKEN", "env:GHOSTPROXY_ADMIN_TOKEN");
+                out_.admin.token =
+                    secret_of("environment", "GHOSTPROXY_ADMIN_TOKEN", "env:GHOSTPROXY_ADMIN_TOKEN");
     }
 
     secret_ptr secret_of(const std::string& where, const std::string& key, const std::string& reference)
@@ -314,11 +343,13 @@ private:
         const auto file = name + "_FILE";
         if (const char* path = getenv_(file.c_str()); path != nullptr && *path != '\0') {
             out_.notes.push_back(std::string(preset.name) + ": key from the file that " + file + " names");
-            return secret_of("environment " + file, "providers." + std::string(preset.name) + ".key", "file:" + std::string(path));
+            return secret_of("environment " + file, "providers." + std::string(preset.name) + ".key",
+                             "file:" + std::string(path));
         }
         if (const char* value = getenv_(name.c_str()); value != nullptr && *value != '\0') {
             out_.notes.push_back(std::string(preset.name) + ": key from " + name);
-            return secret_of("environment " + name, "providers." + std::string(preset.name) + ".key", "env:" + name);
+            return secret_of("environment " + name, "providers." + std::string(preset.name) + ".key",
+                             "env:" + name);
         }
         return nullptr;
     }
@@ -347,12 +378,15 @@ private:
     {
         const std::string section = "providers." + name;
         const auto before = problems_.size();
-        const auto bad = [&](const written& w, const std::string& key, const verdict& v) { complain(w.where, section + '.' + key, v.what, v.remedy); };
+        const auto bad = [&](const written& w, const std::string& key, const verdict& v) {
+            complain(w.where, section + '.' + key, v.what, v.remedy);
+        };
         for (const char c : name)
             if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'))
                 return complain(e.where, section, "the name is not usable in paths", "use a-z, 0-9 and -");
         if (name.empty() || name.size() > 32 || name == "v1" || name == "v1beta")
-            return complain(e.where, section, "the name is not usable in paths", "choose another name of at most 32 bytes");
+            return complain(e.where, section, "the name is not usable in paths",
+                            "choose another name of at most 32 bytes");
         if (const auto* w = find(e, "enabled")) {
             const auto* on = std::get_if<bool>(&w->value);
             if (on == nullptr) return bad(*w, "enabled", {"expected true or false", "write true or false"});
@@ -363,26 +397,36 @@ private:
         p.name = name;
         bool allow_plain = false;
         if (const auto* w = find(e, "allow_plain_http")) {
-            if (const auto* b = std::get_if<bool>(&w->value)) allow_plain = *b;
-            else bad(*w, "allow_plain_http", {"expected true or false", "write true or false"});
+            if (const auto* b = std::get_if<bool>(&w->value))
+                allow_plain = *b;
+            else
+                bad(*w, "allow_plain_http", {"expected true or false", "write true or false"});
         }
-        if (const auto* w = find(e, "api")) take_api(*w, section, p);
-        else if (preset == nullptr) complain(e.where, section + ".api", "is missing", "say which API it speaks: openai, anthropic");
+        if (const auto* w = find(e, "api"))
+            take_api(*w, section, p);
+        else if (preset == nullptr)
+            complain(e.where, section + ".api", "is missing", "say which API it speaks: openai, anthropic");
         if (const auto* w = find(e, "base_url")) {
             std::string url;
-            if (const auto v = take_text(w->value, url)) bad(*w, "base_url", v);
-            else if (const auto what = set_base_url(p, url, allow_plain); !what.empty()) bad(*w, "base_url", {"\"" + url + "\" " + what, "for example https://api.example.com/v1"});
-        }
-        else if (p.host.empty()) complain(e.where, section + ".base_url", "is missing", "for example https://api.example.com/v1");
+            if (const auto v = take_text(w->value, url))
+                bad(*w, "base_url", v);
+            else if (const auto what = set_base_url(p, url, allow_plain); !what.empty())
+                bad(*w, "base_url", {"\"" + url + "\" " + what, "for example https://api.example.com/v1"});
+        } else if (p.host.empty())
+            complain(e.where, section + ".base_url", "is missing", "for example https://api.example.com/v1");
         if (const auto* w = find(e, "credential")) take_credential(*w, section, p);
         if (const auto* w = find(e, "ca_file")) {
-            if (const auto v = take_text(w->value, p.ca_file)) bad(*w, "ca_file", v);
-            else if (::access(p.ca_file.c_str(), R_OK) != 0) bad(*w, "ca_file", {"the file " + p.ca_file + " cannot be read", "check the path and its permissions"});
+            if (const auto v = take_text(w->value, p.ca_file))
+                bad(*w, "ca_file", v);
+            else if (::access(p.ca_file.c_str(), R_OK) != 0)
+                bad(*w, "ca_file",
+                    {"the file " + p.ca_file + " cannot be read", "check the path and its permissions"});
         }
-        const std::pair<const char*, double provider::*> times[] = {{"connect_timeout", &provider::connect_timeout},
-                                                                    {"first_byte_timeout", &provider::first_byte_timeout},
-                                                                    {"idle_timeout", &provider::idle_timeout},
-                                                                    {"keepalive", &provider::keepalive}};
+        const std::pair<const char*, double provider::*> times[] = {
+            {"connect_timeout", &provider::connect_timeout},
+            {"first_byte_timeout", &provider::first_byte_timeout},
+            {"idle_timeout", &provider::idle_timeout},
+            {"keepalive", &provider::keepalive}};
         for (const auto& [key, field] : times)
             if (const auto* w = find(e, key))
                 if (const auto v = take_number(w->value, 0.001, 86'400, p.*field)) bad(*w, key, v);
@@ -416,20 +460,25 @@ private:
                 p.credential = c;
                 return;
             }
-        complain(w.where, section + ".credential", "unknown way to send the key", "one of: bearer, x-api-key, api-key, x-goog-api-key, none");
+        complain(w.where, section + ".credential", "unknown way to send the key",
+                 "one of: bearer, x-api-key, api-key, x-goog-api-key, none");
     }
 
-    void take_keys(const provider_entry& e, const std::string& section, const provider_preset* preset, provider& p)
+    void take_keys(const provider_entry& e, const std::string& section, const provider_preset* preset,
+                   provider& p)
     {
         std::vector<std::pair<std::string, std::string>> references;
         for (const auto* name : {"key", "keys"}) {
             const auto* w = find(e, name);
             if (w == nullptr) continue;
-            if (const auto* one = std::get_if<std::string>(&w->value)) references.emplace_back(w->where, *one);
+            if (const auto* one = std::get_if<std::string>(&w->value))
+                references.emplace_back(w->where, *one);
             else if (const auto* many = std::get_if<std::vector<std::string>>(&w->value))
                 for (const auto& r : *many)
                     references.emplace_back(w->where, r);
-            else complain(w->where, section + '.' + name, "expected a reference", "write env:NAME or file:/path");
+            else
+                complain(w->where, section + '.' + name, "expected a reference",
+                         "write env:NAME or file:/path");
         }
         for (const auto& [where, reference] : references)
             if (auto key = secret_of(where, section + ".key", reference)) p.keys.push_back(std::move(key));
@@ -437,8 +486,10 @@ private:
             if (auto key = preset_key(*preset)) p.keys.push_back(std::move(key));
         if (p.keys.empty() && references.empty() && p.credential != credential_style::none)
             complain(e.where, section + ".key", "is missing",
-                     preset != nullptr ? "set " + std::string(preset->key_env) + ", or write key = \"env:NAME\" or \"file:/path\""
-                                       : "write key = \"env:NAME\" or \"file:/path\", or credential = \"none\"");
+                     preset != nullptr
+                         ? "set " + std::string(preset->key_env) +
+                               ", or write key = \"env:NAME\" or \"file:/path\""
+                         : "write key = \"env:NAME\" or \"file:/path\", or credential = \"none\"");
     }
 
     void take_prices()
@@ -451,16 +502,24 @@ private:
                 complain(e.where, "prices.path", "is missing", "name the file");
                 continue;
             }
-            if (const auto bad = take_text(path->second.value, file.path)) complain(path->second.where, "prices.path", bad.what, bad.remedy);
+            if (const auto bad = take_text(path->second.value, file.path))
+                complain(path->second.where, "prices.path", bad.what, bad.remedy);
             else if (::access(file.path.c_str(), R_OK) != 0)
-                complain(path->second.where, "prices.path", "the file " + file.path + " cannot be read", "check the path and its permissions");
+                complain(path->second.where, "prices.path", "the file " + file.path + " cannot be read",
+                         "check the path and its permissions");
             if (format != e.keys.end()) {
                 std::string name;
-                if (const auto bad = take_text(format->second.value, name)) complain(format->second.where, "prices.format", bad.what, bad.remedy);
-                else if (name == "keyhole") file.format = price_format::keyhole;
-                else if (name == "litellm") file.format = price_format::litellm;
-                else if (name == "models.dev") file.format = price_format::models_dev;
-                else complain(format->second.where, "prices.format", "unknown format \"" + name + "\"", "one of: keyhole, litellm, models.dev");
+                if (const auto bad = take_text(format->second.value, name))
+                    complain(format->second.where, "prices.format", bad.what, bad.remedy);
+                else if (name == "keyhole")
+                    file.format = price_format::keyhole;
+                else if (name == "litellm")
+                    file.format = price_format::litellm;
+                else if (name == "models.dev")
+                    file.format = price_format::models_dev;
+                else
+                    complain(format->second.where, "prices.format", "unknown format \"" + name + "\"",
+                             "one of: keyhole, litellm, models.dev");
             }
             out_.prices.push_back(file);
         }
@@ -477,20 +536,26 @@ private:
     {
         if (out_.providers.empty())
             complain("configuration", "providers", "no provider is configured",
-                     "set OPENAI_API_KEY or ANTHROPIC_API_KEY (or the key of another known provider), or write a [providers.NAME] section");
+                     "set OPENAI_API_KEY or ANTHROPIC_API_KEY (or the key of another known provider), or "
+                     "write a [providers.NAME] section");
         if (out_.admin.tcp && !out_.admin.token)
-            complain(where_of("admin.tcp"), "admin.tcp", "an admin listener on TCP needs admin.token", "set admin.token = \"env:NAME\" or \"file:/path\"");
+            complain(where_of("admin.tcp"), "admin.tcp", "an admin listener on TCP needs admin.token",
+                     "set admin.token = \"env:NAME\" or \"file:/path\"");
         if (out_.admin.socket.size() > 107)
             complain(where_of("admin.socket"), "admin.socket",
-                     "\"" + out_.admin.socket + "\" has " + std::to_string(out_.admin.socket.size()) + " bytes, a unix socket's path may have 107",
+                     "\"" + out_.admin.socket + "\" has " + std::to_string(out_.admin.socket.size()) +
+                         " bytes, a unix socket's path may have 107",
                      "choose a shorter directory");
         if (out_.agents.sockets.empty() && out_.agents.tcp.empty())
-            complain(where_of("agents.sockets"), "agents.sockets", "no listener for agents is left", "name a socket or a TCP address");
+            complain(where_of("agents.sockets"), "agents.sockets", "no listener for agents is left",
+                     "name a socket or a TCP address");
         if (!out_.agents.socket_group.empty() && ::getgrnam(out_.agents.socket_group.c_str()) == nullptr)
-            complain(where_of("agents.socket_group"), "agents.socket_group", "the group \"" + out_.agents.socket_group + "\" does not exist",
+            complain(where_of("agents.socket_group"), "agents.socket_group",
+                     "the group \"" + out_.agents.socket_group + "\" does not exist",
                      "create it, or name another");
         if (out_.metrics.tcp && out_.metrics.tcp->host != "127.0.0.1" && out_.metrics.tcp->host != "::1")
-            out_.notes.push_back("metrics.listen is not loopback: whoever reaches it reads spend and model names");
+            out_.notes.push_back(
+                "metrics.listen is not loopback: whoever reaches it reads spend and model names");
 
         // A directory that a sandbox mounts holds its socket and nothing else.
         namespace fs = std::filesystem;
@@ -500,7 +565,9 @@ private:
         mounted.insert(fs::path(out_.agents.session_sockets).lexically_normal());
         const auto apart = [&](const std::string& key, const fs::path& directory) {
             if (mounted.contains(directory.lexically_normal()))
-                complain(where_of(key), key, "shares the directory " + directory.string() + " with an agents' socket, which sandboxes mount",
+                complain(where_of(key), key,
+                         "shares the directory " + directory.string() +
+                             " with an agents' socket, which sandboxes mount",
                          "keep sockets, keys, configuration and state in directories of their own");
         };
         apart("admin.socket", fs::path(out_.admin.socket).parent_path());
@@ -517,14 +584,22 @@ private:
 
 }  // namespace
 
-std::string to_string(const problem& p) { return p.where + ": " + p.key + ": " + p.what + " (" + p.remedy + ")"; }
+std::string to_string(const problem& p)
+{
+    return p.where + ": " + p.key + ": " + p.what + " (" + p.remedy + ")";
+}
 
-std::variant<settings, std::vector<problem>> load(const sources& from) { return loader(from).run(); }
+std::variant<settings, std::vector<problem>> load(const sources& from)
+{
+    return loader(from).run();
+}
 
 std::string example_toml()
 {
-    std::string out = "# Keyhole's configuration: every key with its default. Command line (--set) over environment (KEYHOLE_SECTION_KEY)\n"
-                      "# over this file. Secrets stand here by reference only: \"env:NAME\" or \"file:/path\".\n";
+    std::string out =
+        "# Keyhole's configuration: every key with its default. Command line (--set) over environment "
+        "(KEYHOLE_SECTION_KEY)\n"
+        "# over this file. Secrets stand here by reference only: \"env:NAME\" or \"file:/path\".\n";
     std::string section;
     for (const auto& row : key_table()) {
         const auto dot = row.name.find('.');

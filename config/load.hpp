@@ -24,18 +24,22 @@ struct problem {
 std::string to_string(const problem& p);
 
 struct sources {
-    std::string file;                              ///< path of the TOML file; empty: none
-    std::map<std::string, std::string> overrides;  ///< from --set KEY=VALUE: dotted key -> TOML value or bare string
+    std::string file;  ///< path of the TOML file; empty: none
+    std::map<std::string, std::string>
+        overrides;  ///< from --set KEY=VALUE: dotted key -> TOML value or bare string
     std::function<const char*(const char*)> getenv = nullptr;  ///< nullptr: the process's environment
-    std::vector<std::string> environment_names;    ///< names present (to find unknown KEYHOLE_*); empty: from environ
+    std::vector<std::string>
+        environment_names;  ///< names present (to find unknown KEYHOLE_*); empty: from environ
 };
 
-/// Loads and checks everything, including that secrets can be read and URLs parse. Does not bind, connect or create anything.
-/// Environment: KEYHOLE_<SECTION>_<KEY> for scalar keys (KEYHOLE_LOG_LEVEL, KEYHOLE_STATE_DIRECTORY …); provider keys from the
-/// variables of provider_presets(), each also as <NAME>_FILE; <PROVIDER>_BASE_URL is deliberately not read (agents set it).
+/// Loads and checks everything, including that secrets can be read and URLs parse. Does not bind, connect or
+/// create anything. Environment: KEYHOLE_<SECTION>_<KEY> for scalar keys (KEYHOLE_LOG_LEVEL,
+/// KEYHOLE_STATE_DIRECTORY …); provider keys from the variables of provider_presets(), each also as
+/// <NAME>_FILE; <PROVIDER>_BASE_URL is deliberately not read (agents set it).
 std::variant<settings, std::vector<problem>> load(const sources& from);
 
-/// The documented configuration with every key, its default and one line on it, as `keyhole config` prints it.
+/// The documented configuration with every key, its default and one line on it, as `keyhole config` prints
+/// it.
 std::string example_toml();
 
 }  // namespace keyhole::config

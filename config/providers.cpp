@@ -7,25 +7,39 @@
 namespace keyhole::config {
 namespace {
 
-// Base URLs as the providers document them for their OpenAI-compatible (or own) API, with the version segment.
+// Base URLs as the providers document them for their OpenAI-compatible (or own) API, with the version
+// segment.
 constexpr std::array presets{
-    provider_preset{"openai", dialect::openai, "https://api.openai.com/v1", "OPENAI_API_KEY", credential_style::bearer},
-    provider_preset{"anthropic", dialect::anthropic, "https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", credential_style::x_api_key},
-    provider_preset{"mistral", dialect::openai, "https://api.mistral.ai/v1", "MISTRAL_API_KEY", credential_style::bearer},
-    provider_preset{"deepseek", dialect::openai, "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY", credential_style::bearer},
-    provider_preset{"groq", dialect::openai, "https://api.groq.com/openai/v1", "GROQ_API_KEY", credential_style::bearer},
+    provider_preset{"openai", dialect::openai, "https://api.openai.com/v1", "OPENAI_API_KEY",
+                    credential_style::bearer},
+    provider_preset{"anthropic", dialect::anthropic, "https://api.anthropic.com/v1", "ANTHROPIC_API_KEY",
+                    credential_style::x_api_key},
+    provider_preset{"mistral", dialect::openai, "https://api.mistral.ai/v1", "MISTRAL_API_KEY",
+                    credential_style::bearer},
+    provider_preset{"deepseek", dialect::openai, "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY",
+                    credential_style::bearer},
+    provider_preset{"groq", dialect::openai, "https://api.groq.com/openai/v1", "GROQ_API_KEY",
+                    credential_style::bearer},
     provider_preset{"xai", dialect::openai, "https://api.x.ai/v1", "XAI_API_KEY", credential_style::bearer},
-    provider_preset{"together", dialect::openai, "https://api.together.xyz/v1", "TOGETHER_API_KEY", credential_style::bearer},
-    provider_preset{"fireworks", dialect::openai, "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY", credential_style::bearer},
-    provider_preset{"openrouter", dialect::openai, "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", credential_style::bearer},
-    provider_preset{"cerebras", dialect::openai, "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY", credential_style::bearer},
-    provider_preset{"perplexity", dialect::openai, "https://api.perplexity.ai", "PERPLEXITY_API_KEY", credential_style::bearer},
+    provider_preset{"together", dialect::openai, "https://api.together.xyz/v1", "TOGETHER_API_KEY",
+                    credential_style::bearer},
+    provider_preset{"fireworks", dialect::openai, "https://api.fireworks.ai/inference/v1",
+                    "FIREWORKS_API_KEY", credential_style::bearer},
+    provider_preset{"openrouter", dialect::openai, "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY",
+                    credential_style::bearer},
+    provider_preset{"cerebras", dialect::openai, "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY",
+                    credential_style::bearer},
+    provider_preset{"perplexity", dialect::openai, "https://api.perplexity.ai", "PERPLEXITY_API_KEY",
+                    credential_style::bearer},
     provider_preset{"azure", dialect::openai, "", "AZURE_OPENAI_API_KEY", credential_style::api_key},
 };
 
 }  // namespace
 
-std::span<const provider_preset> provider_presets() noexcept { return presets; }
+std::span<const provider_preset> provider_presets() noexcept
+{
+    return presets;
+}
 
 const provider_preset* find_provider_preset(std::string_view name) noexcept
 {
@@ -37,12 +51,18 @@ const provider_preset* find_provider_preset(std::string_view name) noexcept
 std::string_view to_string(dialect d) noexcept
 {
     switch (d) {
-    case dialect::openai: return "openai";
-    case dialect::anthropic: return "anthropic";
-    case dialect::gemini: return "gemini";
-    case dialect::bedrock: return "bedrock";
-    case dialect::ollama: return "ollama";
-    case dialect::cohere: return "cohere";
+    case dialect::openai:
+        return "openai";
+    case dialect::anthropic:
+        return "anthropic";
+    case dialect::gemini:
+        return "gemini";
+    case dialect::bedrock:
+        return "bedrock";
+    case dialect::ollama:
+        return "ollama";
+    case dialect::cohere:
+        return "cohere";
     }
     return "openai";
 }
@@ -50,11 +70,16 @@ std::string_view to_string(dialect d) noexcept
 std::string_view to_string(credential_style c) noexcept
 {
     switch (c) {
-    case credential_style::bearer: return "bearer";
-    case credential_style::x_api_key: return "x-api-key";
-    case credential_style::api_key: return "api-key";
-    case credential_style::x_goog_api_key: return "x-goog-api-key";
-    case credential_style::none: return "none";
+    case credential_style::bearer:
+        return "bearer";
+    case credential_style::x_api_key:
+        return "x-api-key";
+    case credential_style::api_key:
+        return "api-key";
+    case credential_style::x_goog_api_key:
+        return "x-goog-api-key";
+    case credential_style::none:
+        return "none";
     }
     return "none";
 }

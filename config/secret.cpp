@@ -28,7 +28,10 @@ secret::~secret()
     ::munmap(bytes_, mapped_);
 }
 
-std::string_view secret::reveal() const noexcept { return {bytes_, size_}; }
+std::string_view secret::reveal() const noexcept
+{
+    return {bytes_, size_};
+}
 
 void wipe(void* bytes, std::size_t size) noexcept
 {

@@ -1,6 +1,6 @@
-// A provider's real key (or another secret) in memory that is locked, left out of core dumps and wiped when freed.
-// KEY_STAYS_HOME: it can't be printed, compared with == or converted; its bytes are reached through reveal() only.
-// Thread rule: immutable after construction; shared freely between threads through secret_ptr.
+// A provider's real key (or another secret) in memory that is locked, left out of core dumps and wiped when
+// freed. KEY_STAYS_HOME: it can't be printed, compared with == or converted; its bytes are reached through
+// reveal() only. Thread rule: immutable after construction; shared freely between threads through secret_ptr.
 #pragma once
 
 #include <cstddef>

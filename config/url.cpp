@@ -5,13 +5,17 @@
 namespace keyhole::config {
 namespace {
 
-bool is_loopback(std::string_view host) { return host == "localhost" || host == "::1" || host.starts_with("127."); }
+bool is_loopback(std::string_view host)
+{
+    return host == "localhost" || host == "::1" || host.starts_with("127.");
+}
 
 bool is_host(std::string_view host)
 {
     if (host.empty() || host.size() > 253) return false;
     for (const char c : host) {
-        const bool plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_' || c == ':';
+        const bool plain =
+            (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_' || c == ':';
         if (!plain) return false;
     }
     return true;
@@ -23,7 +27,8 @@ bool is_path(std::string_view path)
         const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
         if (!plain && std::string_view("/-._~:@").find(c) == std::string_view::npos) return false;
     }
-    return path.find("/../") == std::string_view::npos && path.find("//") == std::string_view::npos && !path.ends_with("/..");
+    return path.find("/../") == std::string_view::npos && path.find("//") == std::string_view::npos &&
+           !path.ends_with("/..");
 }
 
 }  // namespace
@@ -36,9 +41,10 @@ std::string set_base_url(provider& p, std::string_view url, bool allow_plain_htt
     if (url.starts_with("https://")) {
         tls = true;
         rest = url.substr(8);
-    }
-    else if (url.starts_with("http://")) rest = url.substr(7);
-    else return "is not an http:// or https:// URL; " + form;
+    } else if (url.starts_with("http://"))
+        rest = url.substr(7);
+    else
+        return "is not an http:// or https:// URL; " + form;
     if (url.find_first_of("?#") != std::string_view::npos) return "has a query or a fragment; " + form;
 
     const auto slash = rest.find('/');
@@ -47,7 +53,8 @@ std::string set_base_url(provider& p, std::string_view url, bool allow_plain_htt
     while (path.ends_with('/'))
         path.remove_suffix(1);
     if (authority.find('@') != std::string_view::npos)
-        return "has a user name or password in it; the key belongs into `key`, by reference (env:NAME or file:/path)";
+        return "has a user name or password in it; the key belongs into `key`, by reference (env:NAME or "
+               "file:/path)";
 
     std::string_view port_text;
     std::string host;
@@ -56,10 +63,11 @@ std::string set_base_url(provider& p, std::string_view url, bool allow_plain_htt
         if (close == std::string_view::npos) return "has an unclosed [; " + form;
         host = authority.substr(1, close - 1);
         authority.remove_prefix(close + 1);
-        if (authority.starts_with(':')) port_text = authority.substr(1);
-        else if (!authority.empty()) return "has bytes after ]; " + form;
-    }
-    else {
+        if (authority.starts_with(':'))
+            port_text = authority.substr(1);
+        else if (!authority.empty())
+            return "has bytes after ]; " + form;
+    } else {
         const auto colon = authority.find(':');
         host = authority.substr(0, colon);
         if (colon != std::string_view::npos) port_text = authority.substr(colon + 1);
@@ -76,7 +84,8 @@ std::string set_base_url(provider& p, std::string_view url, bool allow_plain_htt
     }
     if (!is_path(path)) return "has a path with characters or segments that a base URL can't have; " + form;
     if (!tls && !allow_plain_http && !is_loopback(host))
-        return "is not encrypted, and the key would be readable on the way; use https://, or set allow_plain_http = true for it";
+        return "is not encrypted, and the key would be readable on the way; use https://, or set "
+               "allow_plain_http = true for it";
     p.tls = tls;
     p.host = std::move(host);
     p.port = static_cast<std::uint16_t>(port);

@@ -322,14 +322,17 @@ std::vector<limit_state> budget::state(std::int64_t now_us) const
         counter c = counters_[i];
         c.roll(l.window, now_us);
         limit_state s{l, c.window.used, c.reserved, 0};
-        if (l.unit == limit_unit::concurrency) s.used = in_flight_;
-        else if (l.window != limit_window::total) s.resets_us = window_end(l.window, now_us);
+        if (l.unit == limit_unit::concurrency)
+            s.used = in_flight_;
+        else if (l.window != limit_window::total)
+            s.resets_us = window_end(l.window, now_us);
         out.push_back(s);
     }
     return out;
 }
 
-void budget::replace_limits(std::vector<limit> limits, std::int64_t now_us, const std::function<std::int64_t(const limit&)>& used)
+void budget::replace_limits(std::vector<limit> limits, std::int64_t now_us,
+                            const std::function<std::int64_t(const limit&)>& used)
 {
     std::vector<counter> counters(limits.size());
     for (std::size_t i = 0; i < limits.size(); ++i) {
@@ -379,6 +382,7 @@ remaining budget::left(std::int64_t now_us) const
 bool budget::limits_money() const noexcept
 {
     for (const budget* b = this; b != nullptr; b = b->parent_.get()) {
+        const std::lock_guard lock(b->mutex_);
         if (std::ranges::any_of(b->limits_, [](const limit& l) { return l.unit == limit_unit::usd; }))
             return true;
     }

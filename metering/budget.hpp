@@ -1,6 +1,7 @@
-// BUDGET_HOLDS: what a session (and the account above it) may still use. Reserved before a request is forwarded, settled after, atomically
-// over all limits of the session and its parents; outstanding reservations count; a reservation is released on every exit path.
-// Thread rule: any thread. Time is passed in (microseconds since 1970); windows are UTC calendar windows.
+// BUDGET_HOLDS: what a session (and the account above it) may still use. Reserved before a request is
+// forwarded, settled after, atomically over all limits of the session and its parents; outstanding
+// reservations count; a reservation is released on every exit path. Thread rule: any thread. Time is passed
+// in (microseconds since 1970); windows are UTC calendar windows.
 #pragma once
 
 #include <cstdint>
@@ -35,11 +36,11 @@ struct demand {
 /// Why a request was not admitted.
 struct refusal {
     limit which;
-    std::string owner;            ///< session or account id whose limit it is
-    std::int64_t used = 0;        ///< settled in the window
-    std::int64_t reserved = 0;    ///< held by requests in flight
+    std::string owner;          ///< session or account id whose limit it is
+    std::int64_t used = 0;      ///< settled in the window
+    std::int64_t reserved = 0;  ///< held by requests in flight
     std::int64_t asked = 0;
-    std::int64_t resets_us = 0;   ///< when the window ends; 0: never (total, concurrency)
+    std::int64_t resets_us = 0;  ///< when the window ends; 0: never (total, concurrency)
 };
 
 /// What is left of the tightest limit of a unit.
@@ -83,7 +84,8 @@ private:
 
 class budget : public std::enable_shared_from_this<budget> {
 public:
-    /// Must be owned by a shared_ptr (reservations keep it alive). Throws std::invalid_argument over eight levels of parents.
+    /// Must be owned by a shared_ptr (reservations keep it alive). Throws std::invalid_argument over eight
+    /// levels of parents.
     budget(std::string owner, std::vector<limit> limits, std::shared_ptr<budget> parent = {});
     ~budget();
     budget(const budget&) = delete;
@@ -99,8 +101,10 @@ public:
     bool limits_money() const noexcept;
     /// This budget's own limits as they stand (its parents' are not in it).
     std::vector<limit_state> state(std::int64_t now_us) const;
-    /// Other limits from now on; what is in flight stays held. `used` tells what the ledger holds for a limit's current window.
-    void replace_limits(std::vector<limit> limits, std::int64_t now_us, const std::function<std::int64_t(const limit&)>& used);
+    /// Other limits from now on; what is in flight stays held. `used` tells what the ledger holds for a
+    /// limit's current window.
+    void replace_limits(std::vector<limit> limits, std::int64_t now_us,
+                        const std::function<std::int64_t(const limit&)>& used);
     /// Requests in flight on this budget itself (those that count as requests).
     std::int64_t in_flight() const noexcept;
     /// Nothing is held (tests, and the invariant at shutdown).
@@ -115,12 +119,14 @@ private:
     static std::int64_t asked_of(const limit& l, const demand& d) noexcept;
     void judge(const demand& d, std::int64_t now_us, std::optional<refusal>& worst);
     void hold(const demand& d) noexcept;
-    void finish(const reservation& r, std::int64_t nano_usd, std::int64_t tokens, std::int64_t now_us, bool used) noexcept;
+    void finish(const reservation& r, std::int64_t nano_usd, std::int64_t tokens, std::int64_t now_us,
+                bool used) noexcept;
 
     std::string owner_;
     std::vector<limit> limits_;
     std::shared_ptr<budget> parent_;
-    mutable std::mutex mutex_;  ///< a few compares and adds; parents are locked after children, always in that order
+    mutable std::mutex
+        mutex_;  ///< a few compares and adds; parents are locked after children, always in that order
     std::vector<counter> counters_;
     std::int64_t in_flight_ = 0;
     std::int64_t held_nano_usd_ = 0;  ///< by all reservations, whatever the limits
@@ -132,10 +138,12 @@ std::int64_t window_start(limit_window w, std::int64_t t_us) noexcept;
 /// Its end (total: INT64_MAX).
 std::int64_t window_end(limit_window w, std::int64_t t_us) noexcept;
 
-/// "usd=2.50", "usd/day=1", "tokens/hour=100000", "requests/minute=60", "concurrency=4" -> limit; nullopt: not understood.
+/// "usd=2.50", "usd/day=1", "tokens/hour=100000", "requests/minute=60", "concurrency=4" -> limit; nullopt:
+/// not understood.
 std::optional<limit> parse_limit(std::string_view text);
 std::string to_string(const limit& l);
-/// "2.50", "0.000001" USD -> nano-USD without floating point; nullopt: not a number, negative or over 9 decimals.
+/// "2.50", "0.000001" USD -> nano-USD without floating point; nullopt: not a number, negative or over 9
+/// decimals.
 std::optional<std::int64_t> parse_usd(std::string_view text) noexcept;
 /// "2.50", "0.000123" (at least two decimals, no trailing zeros beyond).
 std::string format_usd(std::int64_t nano_usd);

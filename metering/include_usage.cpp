@@ -11,9 +11,13 @@ namespace {
 
 constexpr std::size_t longest_event = 1024 * 1024;
 
-bool is_space(char c) noexcept { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+bool is_space(char c) noexcept
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
 
-/// Where the first whole event of `text` ends (its blank line included), or npos. A lone CR at the very end waits: LF may follow.
+/// Where the first whole event of `text` ends (its blank line included), or npos. A lone CR at the very end
+/// waits: LF may follow.
 std::size_t event_end(std::string_view text) noexcept
 {
     std::size_t line = 0;
@@ -61,23 +65,21 @@ std::pair<std::size_t, std::size_t> null_usage(std::string_view json) noexcept
         if (c == '"') {
             const auto begin = i++;
             while (i < json.size() && json[i] != '"')
-                i += json[i] == '\\' ? 2 : 1;
+                i += json[i] == '\\' ? 2U : 1U;
             if (i >= json.size()) return {0, 0};
             if (depth == 1 && expects_key) {
                 key = json.substr(begin, i + 1 - begin) == "\"usage\"" ? begin : std::string_view::npos;
                 expects_key = false;
             }
-        }
-        else if (c == '{' || c == '[') {
+        } else if (c == '{' || c == '[') {
             expects_key = ++depth == 1 && c == '{';
             if (depth == 1) comma = std::string_view::npos;
-        }
-        else if (c == '}' || c == ']') --depth;
+        } else if (c == '}' || c == ']')
+            --depth;
         else if (c == ',' && depth == 1) {
             comma = i;
             expects_key = true;
-        }
-        else if (c == ':' && depth == 1 && key != std::string_view::npos) {
+        } else if (c == ':' && depth == 1 && key != std::string_view::npos) {
             auto value = i + 1;
             while (value < json.size() && is_space(json[value]))
                 ++value;
@@ -89,7 +91,8 @@ std::pair<std::size_t, std::size_t> null_usage(std::string_view json) noexcept
             auto after = end;
             while (after < json.size() && is_space(json[after]))
                 ++after;
-            return after < json.size() && json[after] == ',' ? std::pair{begin, after + 1} : std::pair{begin, end};
+            return after < json.size() && json[after] == ',' ? std::pair{begin, after + 1}
+                                                             : std::pair{begin, end};
         }
     }
     return {0, 0};
@@ -104,7 +107,8 @@ bool is_usage_chunk(std::string_view json)
     if (object == nullptr) return false;
     const auto* choices = object->if_contains("choices");
     const auto* usage = object->if_contains("usage");
-    return choices != nullptr && choices->is_array() && choices->get_array().empty() && usage != nullptr && usage->is_object();
+    return choices != nullptr && choices->is_array() && choices->get_array().empty() && usage != nullptr &&
+           usage->is_object();
 }
 
 /// Appends what goes on of one event.

@@ -1,8 +1,8 @@
-// The ledger: one SQLite database (WAL), one writer thread, many rows a transaction. A row's slot in the journal is freed
-// after the commit that holds it, so a full disk or a locked database loses nothing: rows wait in the journal and are tried again.
-// Rows are idempotent by request id. Roll-ups are maintained in the same transaction as the rows and always equal their sums.
-// Thread rule: submit() from any thread, never blocks on the disk; queries open their own read connection and may run on any thread
-// but a worker's.
+// The ledger: one SQLite database (WAL), one writer thread, many rows a transaction. A row's slot in the
+// journal is freed after the commit that holds it, so a full disk or a locked database loses nothing: rows
+// wait in the journal and are tried again. Rows are idempotent by request id. Roll-ups are maintained in the
+// same transaction as the rows and always equal their sums. Thread rule: submit() from any thread, never
+// blocks on the disk; queries open their own read connection and may run on any thread but a worker's.
 #pragma once
 
 #include "metering/journal.hpp"
@@ -29,7 +29,19 @@ struct usage_sum {
     std::int64_t errors = 0;              ///< outcome other than ok
 };
 
-enum class group_by : std::uint8_t { none, session, account, sandbox, run, model, provider, route, day, outcome, source };
+enum class group_by : std::uint8_t {
+    none,
+    session,
+    account,
+    sandbox,
+    run,
+    model,
+    provider,
+    route,
+    day,
+    outcome,
+    source
+};
 
 struct usage_query {
     group_by by = group_by::none;
@@ -47,16 +59,17 @@ struct ledger_health {
     std::uint64_t rows_written = 0;
     std::uint64_t commits = 0;
     std::uint64_t failed_commits = 0;
-    std::size_t waiting = 0;       ///< settled, not yet committed
-    bool failing = false;          ///< the last commit failed
-    std::string last_error;        ///< SQLite's message; empty: none
+    std::size_t waiting = 0;  ///< settled, not yet committed
+    bool failing = false;     ///< the last commit failed
+    std::string last_error;   ///< SQLite's message; empty: none
 };
 
 class ledger {
 public:
-    /// Opens or creates DIRECTORY/ledger.db, migrates its schema, writes what the journal recovered and frees those slots,
-    /// then starts the writer thread. Throws std::runtime_error with the cause and the remedy.
-    /// `on_committed` is called on the writer thread with each row after its commit (metrics follow the ledger).
+    /// Opens or creates DIRECTORY/ledger.db, migrates its schema, writes what the journal recovered and frees
+    /// those slots, then starts the writer thread. Throws std::runtime_error with the cause and the remedy.
+    /// `on_committed` is called on the writer thread with each row after its commit (metrics follow the
+    /// ledger).
     ledger(const std::string& directory, journal& inflight, bool sync_to_disk,
            std::function<void(const record&)> on_committed = {});
     /// Writes what is left (for at most a few seconds; the journal keeps the rest), checkpoints and closes.
@@ -78,7 +91,8 @@ public:
     std::vector<record> rows(const usage_query& q) const;
     /// All rows that match, oldest first, one at a time (exports); stops when `each` returns false.
     void each_row(const usage_query& q, const std::function<bool(const record&)>& each) const;
-    /// Whether an answer of that id has been billed already (a retrieved response repeats its usage: billed once per id).
+    /// Whether an answer of that id has been billed already (a retrieved response repeats its usage: billed
+    /// once per id).
     bool answer_billed(std::string_view answer_id) const;
 
 private:

@@ -1,6 +1,7 @@
-// Prometheus: families and handles, resolved once. Labels come from closed sets (provider names of the configuration, route
-// templates, priced model names, status classes), never raw from a request: a model without a price counts as "other".
-// Thread rule: any thread (prometheus-cpp's counters are atomic); label look-ups take a mutex, so they happen once per request at its end.
+// Prometheus: families and handles, resolved once. Labels come from closed sets (provider names of the
+// configuration, route templates, priced model names, status classes), never raw from a request: a model
+// without a price counts as "other". Thread rule: any thread (prometheus-cpp's counters are atomic); label
+// look-ups take a mutex, so they happen once per request at its end.
 #pragma once
 
 #include "metering/ledger.hpp"
@@ -30,8 +31,8 @@ public:
     };
     void set_gauges_source(std::function<gauges()> source);
 
-    /// A forwarded request ended. `overhead_us`: time the proxy itself added (received->forwarded, plus the relay's own work).
-    /// `known_model`: the priced model's name, or empty (then the label is "other").
+    /// A forwarded request ended. `overhead_us`: time the proxy itself added (received->forwarded, plus the
+    /// relay's own work). `known_model`: the priced model's name, or empty (then the label is "other").
     void request_ended(const record& r, std::string_view known_model, std::int64_t overhead_us);
     /// A request was answered by the proxy itself; `reason` is one of reply.hpp's codes (closed set).
     void refused(std::string_view provider, std::string_view reason);

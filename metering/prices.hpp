@@ -1,6 +1,7 @@
-// What a token costs. Integer nano-USD per million tokens in the table, integer nano-USD in the result; no floating point in money.
-// Models are matched by exact name or by an explicit alias, never by a guessed prefix (a prefix bills the wrong model).
-// Thread rule: immutable after loading; replaced as a whole (shared_ptr) on reload.
+// What a token costs. Integer nano-USD per million tokens in the table, integer nano-USD in the result; no
+// floating point in money. Models are matched by exact name or by an explicit alias, never by a guessed
+// prefix (a prefix bills the wrong model). Thread rule: immutable after loading; replaced as a whole
+// (shared_ptr) on reload.
 #pragma once
 
 #include "metering/usage.hpp"
@@ -34,7 +35,8 @@ struct rates {
 struct context_tier {
     std::int64_t above_input_tokens = 0;
     rates at;
-    std::vector<std::pair<std::string, rates>> service_tiers;  ///< of requests this long, as model_price::service_tiers
+    std::vector<std::pair<std::string, rates>>
+        service_tiers;  ///< of requests this long, as model_price::service_tiers
 };
 
 struct model_price {
@@ -43,7 +45,8 @@ struct model_price {
     std::vector<std::string> aliases;
     rates standard;
     std::vector<context_tier> tiers;  ///< ascending
-    std::vector<std::pair<std::string, rates>> service_tiers;  ///< by the tier the *answer* names: "batch", "flex", "priority"
+    std::vector<std::pair<std::string, rates>>
+        service_tiers;                   ///< by the tier the *answer* names: "batch", "flex", "priority"
     std::int64_t max_output_tokens = 0;  ///< 0: not known
     std::string source;                  ///< where the price was read
     std::string date;                    ///< when (YYYY-MM-DD)
@@ -51,8 +54,9 @@ struct model_price {
 
 struct cost {
     std::int64_t nano_usd = 0;
-    /// false: no entry for the model, or none for the service tier that answered. Counted and visible, never silently free: where
-    /// only the tier is unknown, nano_usd is what the standard tier would cost (budgets need a number), still marked unpriced.
+    /// false: no entry for the model, or none for the service tier that answered. Counted and visible, never
+    /// silently free: where only the tier is unknown, nano_usd is what the standard tier would cost (budgets
+    /// need a number), still marked unpriced.
     bool priced = false;
 };
 
@@ -60,7 +64,8 @@ class price_table {
 public:
     /// The table that ships with Keyhole (current models of OpenAI and Anthropic).
     static price_table builtin();
-    /// Lays a file over this table. Throws std::runtime_error("FILE:LINE: …") on anything it does not understand.
+    /// Lays a file over this table. Throws std::runtime_error("FILE:LINE: …") on anything it does not
+    /// understand.
     void load_keyhole(const std::string& path);
     void load_litellm(const std::string& path);
     void load_models_dev(const std::string& path);

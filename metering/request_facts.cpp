@@ -14,18 +14,29 @@ constexpr std::size_t deepest_nesting = 4096;
 constexpr std::int64_t tokens_of_a_blob = 2000;
 
 enum class member : std::uint8_t {
-    none, model, stream, max_tokens, max_completion_tokens, max_output_tokens, n, best_of, stream_options, service_tier, include_usage
+    none,
+    model,
+    stream,
+    max_tokens,
+    max_completion_tokens,
+    max_output_tokens,
+    n,
+    best_of,
+    stream_options,
+    service_tier,
+    include_usage
 };
 
-constexpr std::array<std::pair<std::string_view, member>, 9> top_members{{{"model", member::model},
-                                                                          {"stream", member::stream},
-                                                                          {"max_tokens", member::max_tokens},
-                                                                          {"max_completion_tokens", member::max_completion_tokens},
-                                                                          {"max_output_tokens", member::max_output_tokens},
-                                                                          {"n", member::n},
-                                                                          {"best_of", member::best_of},
-                                                                          {"stream_options", member::stream_options},
-                                                                          {"service_tier", member::service_tier}}};
+constexpr std::array<std::pair<std::string_view, member>, 9> top_members{
+    {{"model", member::model},
+     {"stream", member::stream},
+     {"max_tokens", member::max_tokens},
+     {"max_completion_tokens", member::max_completion_tokens},
+     {"max_output_tokens", member::max_output_tokens},
+     {"n", member::n},
+     {"best_of", member::best_of},
+     {"stream_options", member::stream_options},
+     {"service_tier", member::service_tier}}};
 
 int hex(char c) noexcept
 {
@@ -40,17 +51,16 @@ std::string unescape(std::string_view raw)
 {
     std::string out;
     const auto put = [&](std::uint32_t c) {
-        if (c < 0x80) out += static_cast<char>(c);
+        if (c < 0x80)
+            out += static_cast<char>(c);
         else if (c < 0x800) {
             out += static_cast<char>(0xC0U | (c >> 6U));
             out += static_cast<char>(0x80U | (c & 0x3FU));
-        }
-        else if (c < 0x10000) {
+        } else if (c < 0x10000) {
             out += static_cast<char>(0xE0U | (c >> 12U));
             out += static_cast<char>(0x80U | ((c >> 6U) & 0x3FU));
             out += static_cast<char>(0x80U | (c & 0x3FU));
-        }
-        else {
+        } else {
             out += static_cast<char>(0xF0U | (c >> 18U));
             out += static_cast<char>(0x80U | ((c >> 12U) & 0x3FU));
             out += static_cast<char>(0x80U | ((c >> 6U) & 0x3FU));
@@ -76,17 +86,20 @@ std::string unescape(std::string_view raw)
         constexpr std::string_view from = "bfnrt";
         constexpr std::string_view to = "\b\f\n\r\t";
         std::uint32_t code = 0;
-        if (const auto at = from.find(c); at != std::string_view::npos) out += to[at];
+        if (const auto at = from.find(c); at != std::string_view::npos)
+            out += to[at];
         else if (c == 'u' && unit(i + 1, code)) {
             i += 4;
             std::uint32_t low = 0;
-            if (code >= 0xD800 && code < 0xDC00 && raw.substr(i + 1, 2) == "\\u" && unit(i + 3, low) && low >= 0xDC00 && low < 0xE000) {
+            if (code >= 0xD800 && code < 0xDC00 && raw.substr(i + 1, 2) == "\\u" && unit(i + 3, low) &&
+                low >= 0xDC00 && low < 0xE000)
+            {
                 code = 0x10000 + ((code - 0xD800) << 10U) + (low - 0xDC00);
                 i += 6;
             }
             put(code);
-        }
-        else out += c;
+        } else
+            out += c;
     }
     return out;
 }
@@ -151,17 +164,21 @@ private:
         }
     }
 
-    /// Images, audio and files stand in a prompt as long strings without a space: they cost by other rules than text.
+    /// Images, audio and files stand in a prompt as long strings without a space: they cost by other rules
+    /// than text.
     void note_blob(std::string_view raw) noexcept
     {
         if (raw.size() <= blob_threshold) return;
         if (raw.substr(0, blob_threshold).find_first_of(" \t") != std::string_view::npos) return;
-        if (std::memchr(raw.data(), ' ', raw.size()) != nullptr || std::memchr(raw.data(), '\\', raw.size()) != nullptr) return;
+        if (std::memchr(raw.data(), ' ', raw.size()) != nullptr ||
+            std::memchr(raw.data(), '\\', raw.size()) != nullptr)
+            return;
         ++f_.blobs;
         blob_bytes_ += raw.size();
     }
 
-    /// Reads over any value. Nesting costs no stack: brackets are only counted (the provider judges whether they match).
+    /// Reads over any value. Nesting costs no stack: brackets are only counted (the provider judges whether
+    /// they match).
     bool skip() noexcept
     {
         std::size_t depth = 0;
@@ -173,25 +190,22 @@ private:
                 std::string_view raw;
                 bool escaped = false;
                 if (!string(raw, escaped)) return false;
-            }
-            else if (c == '{' || c == '[') {
+            } else if (c == '{' || c == '[') {
                 if (++depth > deepest_nesting) return false;
                 ++at_;
                 continue;
-            }
-            else if (c == '}' || c == ']') {
+            } else if (c == '}' || c == ']') {
                 if (depth == 0) return false;
                 --depth;
                 ++at_;
-            }
-            else if (c == ',' || c == ':') {
+            } else if (c == ',' || c == ':') {
                 if (depth == 0) return false;
                 ++at_;
                 continue;
-            }
-            else {
+            } else {
                 const auto begin = at_;
-                while (at_ < s_.size() && std::string_view(" \t\r\n,:]}[{\"").find(s_[at_]) == std::string_view::npos)
+                while (at_ < s_.size() &&
+                       std::string_view(" \t\r\n,:]}[{\"").find(s_[at_]) == std::string_view::npos)
                     ++at_;
                 if (at_ == begin) return false;
             }
@@ -242,7 +256,8 @@ private:
             f_.stream_options_open = at_;
             const auto begin = at_ + 1;
             if (!object(false)) return false;
-            f_.stream_options_empty = s_.substr(begin, at_ - 1 - begin).find_first_not_of(" \t\r\n") == std::string_view::npos;
+            f_.stream_options_empty =
+                s_.substr(begin, at_ - 1 - begin).find_first_not_of(" \t\r\n") == std::string_view::npos;
             return true;
         }
         return skip();
@@ -276,7 +291,9 @@ private:
                 f_.model = std::move(*t);
             }
             break;
-        case member::stream: f_.stream = written == "true"; break;
+        case member::stream:
+            f_.stream = written == "true";
+            break;
         case member::max_tokens:
         case member::max_completion_tokens:
         case member::max_output_tokens:
@@ -303,7 +320,8 @@ private:
             f_.include_usage_begin = begin;
             f_.include_usage_end = at_;
             break;
-        case member::none: break;
+        case member::none:
+            break;
         }
     }
 
@@ -316,7 +334,10 @@ private:
 
 }  // namespace
 
-request_facts scan_request(std::string_view body) { return scanner(body).run(); }
+request_facts scan_request(std::string_view body)
+{
+    return scanner(body).run();
+}
 
 std::int64_t estimate_input_tokens(const request_facts& facts) noexcept
 {
@@ -331,9 +352,11 @@ std::optional<body_edit> include_usage_edit(const request_facts& f) noexcept
     if (f.include_usage_end != 0) return body_edit{f.include_usage_begin, f.include_usage_end, "true"};
     if (f.stream_options_open != 0) {
         const auto at = f.stream_options_open + 1;
-        return body_edit{at, at, f.stream_options_empty ? R"("include_usage":true)" : R"("include_usage":true,)"};
+        return body_edit{at, at,
+                         f.stream_options_empty ? R"("include_usage":true)" : R"("include_usage":true,)"};
     }
-    if (f.stream_options_end != 0) return body_edit{f.stream_options_begin, f.stream_options_end, R"({"include_usage":true})"};
+    if (f.stream_options_end != 0)
+        return body_edit{f.stream_options_begin, f.stream_options_end, R"({"include_usage":true})"};
     const auto at = f.object_open + 1;
     return body_edit{at, at, R"("stream_options":{"include_usage":true},)"};
 }

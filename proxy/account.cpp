@@ -1,5 +1,6 @@
-// Step 11, and the slot it closes. EVERY_REQUEST_ONE_ROW: open_slot() comes before the first byte leaves, account() on every way out,
-// once. The row, the log line, the metrics and the budget are fed from the same record, so they cannot disagree.
+// Step 11, and the slot it closes. EVERY_REQUEST_ONE_ROW: open_slot() comes before the first byte leaves,
+// account() on every way out, once. The row, the log line, the metrics and the budget are fed from the same
+// record, so they cannot disagree.
 #include "proxy/exchange.hpp"
 
 #include <algorithm>
@@ -14,9 +15,13 @@ std::string_view label_or(const session& s, std::string_view name, std::string_v
 }
 
 /// Tokens that `bytes` of text are taken for when nobody counted them.
-std::int64_t tokens_of(std::uint64_t bytes) noexcept { return static_cast<std::int64_t>((bytes + 3) / 4); }
+std::int64_t tokens_of(std::uint64_t bytes) noexcept
+{
+    return static_cast<std::int64_t>((bytes + 3) / 4);
+}
 
-/// TOKENS_EXACT: the provider's numbers where it gave them; where an answer broke off, or never said, the best that is known, marked.
+/// TOKENS_EXACT: the provider's numbers where it gave them; where an answer broke off, or never said, the
+/// best that is known, marked.
 void take_usage(exchange& x, metering::record& row, bool complete)
 {
     if (!x.meter) return;
@@ -38,8 +43,7 @@ void take_usage(exchange& x, metering::record& row, bool complete)
         row.counts.input = tokens_of(x.facts.text_bytes);
         row.counts.output = written;
         row.source = metering::usage_source::estimated;
-    }
-    else if (cut && written > row.counts.all_output()) {
+    } else if (cut && written > row.counts.all_output()) {
         // The provider told the input at the beginning; what it wrote since then is counted from its bytes.
         row.counts.output += written - row.counts.all_output();
         row.source = metering::usage_source::estimated;
@@ -70,7 +74,8 @@ failure open_slot(exchange& x)
     x.held.release();
     x.agent.home().pool().give_back(std::move(x.line));
     return {errc::ledger_unavailable,
-            "The ledger cannot take another request (the disk may be full, or the database locked); nothing is forwarded unmetered.",
+            "The ledger cannot take another request (the disk may be full, or the database locked); nothing "
+            "is forwarded unmetered.",
             "no free journal slot", 1};
 }
 

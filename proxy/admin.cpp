@@ -33,14 +33,19 @@ enum class surface_kind : unsigned char { admin_socket, admin_tcp, metrics };
 
 std::string decode(std::string_view text, bool plus_is_space)
 {
-    const auto hex = [](char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1; };
+    const auto hex = [](char c) {
+        return c >= '0' && c <= '9'   ? c - '0'
+               : c >= 'a' && c <= 'f' ? c - 'a' + 10
+               : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                      : -1;
+    };
     std::string out;
     for (std::size_t i = 0; i < text.size(); ++i) {
         if (text[i] == '%' && i + 2 < text.size() && hex(text[i + 1]) >= 0 && hex(text[i + 2]) >= 0) {
             out += static_cast<char>(hex(text[i + 1]) * 16 + hex(text[i + 2]));
             i += 2;
-        }
-        else out += plus_is_space && text[i] == '+' ? ' ' : text[i];
+        } else
+            out += plus_is_space && text[i] == '+' ? ' ' : text[i];
     }
     return out;
 }
@@ -52,11 +57,13 @@ admin_request understand(const http::request<http::string_body>& in)
     const std::string target(in.target());
     const auto question = target.find('?');
     out.path = decode(std::string_view(target).substr(0, question), false);
-    auto query = question == std::string::npos ? std::string_view{} : std::string_view(target).substr(question + 1);
+    auto query =
+        question == std::string::npos ? std::string_view{} : std::string_view(target).substr(question + 1);
     while (!query.empty()) {
         const auto pair = query.substr(0, query.find('&'));
         const auto equals = pair.find('=');
-        out.query[decode(pair.substr(0, equals), true)] = equals == std::string_view::npos ? std::string() : decode(pair.substr(equals + 1), true);
+        out.query[decode(pair.substr(0, equals), true)] =
+            equals == std::string_view::npos ? std::string() : decode(pair.substr(equals + 1), true);
         query.remove_prefix(std::min(pair.size() + 1, query.size()));
     }
     return out;
@@ -79,7 +86,8 @@ struct control {
     {
         if (kind == surface_kind::metrics) {
             const auto target = std::string(in.target());
-            return answer_metrics(surface, std::string(in.method_string()), target.substr(0, target.find('?')));
+            return answer_metrics(surface, std::string(in.method_string()),
+                                  target.substr(0, target.find('?')));
         }
         if (kind == surface_kind::admin_socket && !trusted)
             return error_answer(403, "only root and keyhole's own user may use the admin socket");
@@ -89,7 +97,8 @@ struct control {
         const std::string presented(in[http::field::authorization]);
         constexpr std::string_view scheme = "Bearer ";
         if (token && presented.starts_with(scheme))
-            request.authorized = config::equal_in_constant_time(std::string_view(presented).substr(scheme.size()), token->reveal());
+            request.authorized = config::equal_in_constant_time(
+                std::string_view(presented).substr(scheme.size()), token->reveal());
         request.body = std::move(in.body());
         auto out = answer_admin(surface, request);
         config::wipe(request.body.data(), request.body.size());  // it may hold a key or a token
@@ -116,8 +125,7 @@ task<> serve_control(std::shared_ptr<control> c, agent_socket socket, surface_ki
         if (ec) {
             answer = error_answer(ec == http::error::body_limit ? 413 : 431, "the request is too large");
             again = false;
-        }
-        else {
+        } else {
             auto& request = parser.get();
             version = request.version();
             again = request.keep_alive();
@@ -177,7 +185,8 @@ struct admin_server::impl : std::enable_shared_from_this<admin_server::impl> {
                 if (waited) break;
                 continue;
             }
-            asio::co_spawn(d->acceptor.get_executor(), serve_control(c, std::move(socket), d->kind), asio::detached);
+            asio::co_spawn(d->acceptor.get_executor(), serve_control(c, std::move(socket), d->kind),
+                           asio::detached);
         }
     }
 
@@ -210,8 +219,14 @@ admin_server::admin_server(asio::io_context& io, control_surface surface, const 
     if (s.metrics.tcp) impl_->add(listen_tcp(*s.metrics.tcp), true, surface_kind::metrics, "");
 }
 
-admin_server::~admin_server() { impl_->stop(); }
+admin_server::~admin_server()
+{
+    impl_->stop();
+}
 
-void admin_server::stop() { impl_->stop(); }
+void admin_server::stop()
+{
+    impl_->stop();
+}
 
 }  // namespace keyhole::proxy

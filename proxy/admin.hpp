@@ -1,5 +1,6 @@
-// The control plane: sessions and usage over HTTP on the admin socket (and, with a token, TCP), metrics and health on loopback.
-// None of this is reachable from an agent listener. Runs on its own thread with its own io_context; Beast, since nothing here is hot.
+// The control plane: sessions and usage over HTTP on the admin socket (and, with a token, TCP), metrics and
+// health on loopback. None of this is reachable from an agent listener. Runs on its own thread with its own
+// io_context; Beast, since nothing here is hot.
 #pragma once
 
 #include "config/config.hpp"
@@ -25,9 +26,11 @@ struct control_surface {
     metering::metrics& meters;
     /// The configuration in force (replaced on SIGHUP).
     std::function<std::shared_ptr<const config::settings>()> settings;
-    /// A session was revoked: cut its running streams (if it wants that) and close its own socket. Any thread.
+    /// A session was revoked: cut its running streams (if it wants that) and close its own socket. Any
+    /// thread.
     std::function<void(const session_ptr&)> revoked;
-    /// A session with a socket of its own was created: bind it; returns its path. Throws std::runtime_error with cause and remedy.
+    /// A session with a socket of its own was created: bind it; returns its path. Throws std::runtime_error
+    /// with cause and remedy.
     std::function<std::string(const session_ptr&)> bind_own_socket;
     /// /readyz: empty when ready, else the reason ("draining", "ledger: database is locked").
     std::function<std::string()> not_ready;

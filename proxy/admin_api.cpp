@@ -22,7 +22,8 @@ std::vector<std::string> strings_of(const json& body, const char* field)
     if (!at->is_array()) throw std::invalid_argument(std::string(field) + ": expected a list of strings");
     std::vector<std::string> out;
     for (const auto& item : *at) {
-        if (!item.is_string()) throw std::invalid_argument(std::string(field) + ": expected a list of strings");
+        if (!item.is_string())
+            throw std::invalid_argument(std::string(field) + ": expected a list of strings");
         out.push_back(item.get<std::string>());
     }
     return out;
@@ -51,7 +52,8 @@ std::vector<metering::limit> limits_of(const json& body)
         const auto l = metering::parse_limit(text);
         if (!l)
             throw std::invalid_argument("limits: \"" + text +
-                                        "\" is not understood (write usd=2.50, tokens/hour=100000, requests/minute=60 or concurrency=4)");
+                                        "\" is not understood (write usd=2.50, tokens/hour=100000, "
+                                        "requests/minute=60 or concurrency=4)");
         out.push_back(*l);
     }
     return out;
@@ -62,8 +64,7 @@ json parse_object(const std::string& text, const std::set<std::string>& known)
     json body;
     try {
         body = json::parse(text);
-    }
-    catch (const json::exception&) {
+    } catch (const json::exception&) {
         throw std::invalid_argument("the body is not valid JSON");
     }
     if (!body.is_object()) throw std::invalid_argument("the body must be a JSON object");
@@ -82,9 +83,13 @@ json limit_states(const session& s, std::int64_t now_us)
     json out = json::array();
     for (const auto& state : s.budget->state(now_us)) {
         const bool usd = state.which.unit == metering::limit_unit::usd;
-        const auto shown = [&](std::int64_t v) -> json { return usd ? json(metering::format_usd(v)) : json(v); };
+        const auto shown = [&](std::int64_t v) -> json {
+            return usd ? json(metering::format_usd(v)) : json(v);
+        };
         const auto left = std::max<std::int64_t>(state.which.value - state.used - state.reserved, 0);
-        json row{{"limit", metering::to_string(state.which)}, {"used", shown(state.used)}, {"reserved", shown(state.reserved)},
+        json row{{"limit", metering::to_string(state.which)},
+                 {"used", shown(state.used)},
+                 {"reserved", shown(state.reserved)},
                  {"remaining", shown(left)}};
         if (state.resets_us != 0 && state.resets_us != INT64_MAX) row["resets_us"] = state.resets_us;
         out.push_back(std::move(row));
@@ -109,10 +114,14 @@ json describe(const session& s, std::int64_t now_us)
              {"cut_on_revoke", i.cut_on_revoke},
              {"gone_policy", i.gone_policy},
              {"token_hint", i.token_hint},
-             {"state", s.revoked ? "revoked" : s.expired(now_us) ? "expired" : "active"},
+             {"state", s.revoked           ? "revoked"
+                       : s.expired(now_us) ? "expired"
+                                           : "active"},
              {"limits", limit_states(s, now_us)},
              {"in_flight", s.budget->in_flight()}};
-    if (s.credential) out["credential"] = {{"provider", s.credential->provider}, {"upstream_url", s.credential->upstream_url}};
+    if (s.credential)
+        out["credential"] = {{"provider", s.credential->provider},
+                             {"upstream_url", s.credential->upstream_url}};
     return out;
 }
 
@@ -124,8 +133,9 @@ void revoke(control_surface& c, const session_ptr& s)
 
 admin_answer create_session(control_surface& c, const admin_request& r)
 {
-    const auto body = parse_object(r.body, {"name", "account", "sandbox", "labels", "providers", "models", "operations", "limits", "ttl", "own_socket",
-                                            "cut_on_revoke", "gone_policy", "token"});
+    const auto body =
+        parse_object(r.body, {"name", "account", "sandbox", "labels", "providers", "models", "operations",
+                              "limits", "ttl", "own_socket", "cut_on_revoke", "gone_policy", "token"});
     session_info i;
     i.name = string_of(body, "name");
     i.account = string_of(body, "account");
@@ -146,14 +156,17 @@ admin_answer create_session(control_surface& c, const admin_request& r)
     }
     double ttl = c.settings()->sessions.ttl;
     if (const auto at = body.find("ttl"); at != body.end() && !at->is_null()) {
-        if (at->is_number()) ttl = at->get<double>();
-        else ttl = parse_duration(string_of(body, "ttl"));
+        if (at->is_number())
+            ttl = at->get<double>();
+        else
+            ttl = parse_duration(string_of(body, "ttl"));
         if (!(ttl >= 0) || ttl > 3.2e9) throw std::invalid_argument("ttl: expected seconds, or e.g. \"24h\"");
     }
     if (ttl > 0) i.expires_us = metering::now_us() + static_cast<std::int64_t>(ttl * 1e6);
     for (const auto& p : i.providers) {
         const auto settings = c.settings();
-        const bool known = std::any_of(settings->providers.begin(), settings->providers.end(), [&](const auto& k) { return k.name == p; });
+        const bool known = std::any_of(settings->providers.begin(), settings->providers.end(),
+                                       [&](const auto& k) { return k.name == p; });
         if (!known) throw std::invalid_argument("providers: \"" + p + "\" is not configured");
     }
     auto minted = c.store.create(c.registry, std::move(i), string_of(body, "token"), std::nullopt);
@@ -162,8 +175,7 @@ admin_answer create_session(control_surface& c, const admin_request& r)
     if (minted.live->info.own_socket) {
         try {
             out["socket"] = c.bind_own_socket(minted.live);
-        }
-        catch (const std::exception&) {
+        } catch (const std::exception&) {
             c.registry.revoke_id(minted.live->info.id);
             revoke(c, minted.live);
             throw;
@@ -187,7 +199,9 @@ admin_answer list_sessions(control_surface& c, const admin_request& r)
     if (r.query.contains("all"))
         for (auto& i : c.store.list(true))
             if (!live.contains(i.id) && (sandbox == r.query.end() || i.sandbox == sandbox->second)) {
-                const session ended(std::move(i), std::make_shared<metering::budget>("", std::vector<metering::limit>{}), std::nullopt);
+                const session ended(std::move(i),
+                                    std::make_shared<metering::budget>("", std::vector<metering::limit>{}),
+                                    std::nullopt);
                 auto row = describe(ended, now);
                 if (row["state"] == "active") row["state"] = "revoked";
                 out.push_back(std::move(row));
@@ -198,10 +212,11 @@ admin_answer list_sessions(control_surface& c, const admin_request& r)
 metering::group_by group_of(const std::string& name)
 {
     using metering::group_by;
-    const std::pair<const char*, group_by> names[] = {{"none", group_by::none},       {"session", group_by::session}, {"account", group_by::account},
-                                                      {"sandbox", group_by::sandbox}, {"run", group_by::run},         {"model", group_by::model},
-                                                      {"provider", group_by::provider}, {"route", group_by::route},   {"day", group_by::day},
-                                                      {"outcome", group_by::outcome}, {"source", group_by::source}};
+    const std::pair<const char*, group_by> names[] = {
+        {"none", group_by::none},         {"session", group_by::session}, {"account", group_by::account},
+        {"sandbox", group_by::sandbox},   {"run", group_by::run},         {"model", group_by::model},
+        {"provider", group_by::provider}, {"route", group_by::route},     {"day", group_by::day},
+        {"outcome", group_by::outcome},   {"source", group_by::source}};
     std::string all;
     for (const auto& [text, value] : names) {
         if (name == text) return value;
@@ -215,20 +230,28 @@ metering::usage_query query_of(const admin_request& r)
     metering::usage_query q;
     const auto now = metering::now_us();
     for (const auto& [key, value] : r.query) {
-        if (key == "by") q.by = group_of(value);
-        else if (key == "since") q.since_us = parse_time(value, now);
-        else if (key == "until") q.until_us = parse_time(value, now);
-        else if (key == "session") q.session = value;
-        else if (key == "account") q.account = value;
-        else if (key == "sandbox") q.sandbox = value;
-        else if (key == "provider") q.provider = value;
-        else if (key == "model") q.model = value;
+        if (key == "by")
+            q.by = group_of(value);
+        else if (key == "since")
+            q.since_us = parse_time(value, now);
+        else if (key == "until")
+            q.until_us = parse_time(value, now);
+        else if (key == "session")
+            q.session = value;
+        else if (key == "account")
+            q.account = value;
+        else if (key == "sandbox")
+            q.sandbox = value;
+        else if (key == "provider")
+            q.provider = value;
+        else if (key == "model")
+            q.model = value;
         else if (key == "limit") {
             const auto [end, ec] = std::from_chars(value.data(), value.data() + value.size(), q.limit);
             if (ec != std::errc{} || end != value.data() + value.size() || q.limit == 0 || q.limit > 100'000)
                 throw std::invalid_argument("limit: expected a number from 1 to 100000");
-        }
-        else throw std::invalid_argument("unknown parameter \"" + key + "\"");
+        } else
+            throw std::invalid_argument("unknown parameter \"" + key + "\"");
     }
     return q;
 }
@@ -265,7 +288,11 @@ admin_answer status(control_surface& c)
                                  {"reason", reason},
                                  {"sessions", c.registry.size()},
                                  {"agent_connections", c.agent_connections()},
-                                 {"ledger", {{"rows_written", h.rows_written}, {"waiting", h.waiting}, {"failing", h.failing}, {"last_error", h.last_error}}}});
+                                 {"ledger",
+                                  {{"rows_written", h.rows_written},
+                                   {"waiting", h.waiting},
+                                   {"failing", h.failing},
+                                   {"last_error", h.last_error}}}});
 }
 
 admin_answer put_account(control_surface& c, const admin_request& r, const std::string& id)
@@ -305,7 +332,8 @@ admin_answer ours(control_surface& c, const admin_request& r, std::string_view p
         const auto id = after("/sessions/");
         if (r.method == "GET") {
             const auto s = c.registry.find_id(id);
-            return s ? json_answer(200, describe(*s, metering::now_us())) : error_answer(404, "no live session has this id");
+            return s ? json_answer(200, describe(*s, metering::now_us()))
+                     : error_answer(404, "no live session has this id");
         }
         if (r.method == "DELETE") {
             const auto s = c.registry.revoke_id(id);
@@ -349,7 +377,8 @@ admin_answer ghost_register(control_surface& c, const admin_request& r)
         return error_answer(400, "token, provider, and api_key are required");
     const auto settings = c.settings();
     const bool known = config::find_provider_preset(credential.provider) != nullptr ||
-                       std::any_of(settings->providers.begin(), settings->providers.end(), [&](const auto& p) { return p.name == credential.provider; });
+                       std::any_of(settings->providers.begin(), settings->providers.end(),
+                                   [&](const auto& p) { return p.name == credential.provider; });
     if (!known && credential.upstream_url.empty()) return error_answer(400, "unknown provider");
     if (!credential.upstream_url.empty()) {
         config::provider probe;
@@ -357,7 +386,8 @@ admin_answer ghost_register(control_surface& c, const admin_request& r)
             return error_answer(400, "upstream_url " + what);
     }
     for (const char ch : key)
-        if (ch <= 0x20 || ch == 0x7f) return error_answer(400, "api_key holds white space or control characters");
+        if (ch <= 0x20 || ch == 0x7f)
+            return error_answer(400, "api_key holds white space or control characters");
     if (!key.empty()) credential.key = std::make_shared<const config::secret>(key);
     config::wipe(key.data(), key.size());
     session_info i;
@@ -371,9 +401,12 @@ admin_answer ghost_list(control_surface& c)
 {
     json out = json::array();
     for (const auto& s : c.registry.all()) {
-        const auto provider = s->credential ? s->credential->provider : s->info.providers.size() == 1 ? s->info.providers.front() : std::string();
+        const auto provider = s->credential                   ? s->credential->provider
+                              : s->info.providers.size() == 1 ? s->info.providers.front()
+                                                              : std::string();
         json row{{"provider", provider}, {"sandbox_id", s->info.sandbox}};
-        if (s->credential && !s->credential->upstream_url.empty()) row["upstream_url"] = s->credential->upstream_url;
+        if (s->credential && !s->credential->upstream_url.empty())
+            row["upstream_url"] = s->credential->upstream_url;
         out.push_back(std::move(row));
     }
     return json_answer(200, out);
@@ -389,7 +422,9 @@ admin_answer ghost_usage(control_surface& c, const std::string& token)
         for (const auto& [name, sum] : c.books.usage(q))
             total = sum;
     }
-    return json_answer(200, json{{"input_tokens", total.counts.all_input()}, {"output_tokens", total.counts.all_output()}, {"requests", total.requests}});
+    return json_answer(200, json{{"input_tokens", total.counts.all_input()},
+                                 {"output_tokens", total.counts.all_output()},
+                                 {"requests", total.requests}});
 }
 
 admin_answer ghostproxy(control_surface& c, const admin_request& r)
@@ -412,9 +447,12 @@ admin_answer ghostproxy(control_surface& c, const admin_request& r)
         if (const auto s = c.registry.revoke_token(token)) revoke(c, s);
         return json_answer(200, json{{"status", "revoked"}});
     }
-    if (path.starts_with(boxes) && path.ends_with(tail) && path.size() > boxes.size() + tail.size() && r.method == "DELETE") {
+    if (path.starts_with(boxes) && path.ends_with(tail) && path.size() > boxes.size() + tail.size() &&
+        r.method == "DELETE")
+    {
         const auto id = path.substr(boxes.size(), path.size() - boxes.size() - tail.size());
-        return json_answer(200, json{{"status", "revoked"}, {"count", revoke_all_of(c, id)}, {"sandbox", id}});
+        return json_answer(200,
+                           json{{"status", "revoked"}, {"count", revoke_all_of(c, id)}, {"sandbox", id}});
     }
     return error_answer(404, "unknown path");
 }
@@ -426,7 +464,10 @@ admin_answer json_answer(int status, const json& body)
     return {status, "application/json", body.dump(-1, ' ', false, json::error_handler_t::replace) + '\n'};
 }
 
-admin_answer error_answer(int status, std::string_view message) { return json_answer(status, json{{"error", message}}); }
+admin_answer error_answer(int status, std::string_view message)
+{
+    return json_answer(status, json{{"error", message}});
+}
 
 admin_answer answer_admin(control_surface& surface, const admin_request& request)
 {
@@ -436,11 +477,9 @@ admin_answer answer_admin(control_surface& surface, const admin_request& request
         if (!request.trusted && !request.token_configured) return error_answer(503, "admin api disabled");
         if (!request.trusted && !request.authorized) return error_answer(401, "unauthorized");
         return ours(surface, request, std::string_view(request.path).substr(prefix.size()));
-    }
-    catch (const std::invalid_argument& e) {
+    } catch (const std::invalid_argument& e) {
         return error_answer(400, e.what());
-    }
-    catch (const std::exception& e) {
+    } catch (const std::exception& e) {
         return error_answer(500, e.what());
     }
 }
@@ -452,7 +491,8 @@ admin_answer answer_metrics(control_surface& surface, std::string_view method, s
     if (path == "/healthz") return {200, "text/plain", "ok\n"};
     if (path == "/readyz") {
         const auto reason = surface.not_ready();
-        return reason.empty() ? admin_answer{200, "text/plain", "ready\n"} : admin_answer{503, "text/plain", reason + '\n'};
+        return reason.empty() ? admin_answer{200, "text/plain", "ready\n"}
+                              : admin_answer{503, "text/plain", reason + '\n'};
     }
     return error_answer(404, "only /metrics, /healthz and /readyz are served here");
 }
@@ -462,11 +502,13 @@ double parse_duration(std::string_view text)
     double n = 0;
     const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), n);
     const std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
-    const std::pair<std::string_view, double> units[] = {{"", 1}, {"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86'400}, {"w", 604'800}};
+    const std::pair<std::string_view, double> units[] = {{"", 1},     {"s", 1},      {"m", 60},
+                                                         {"h", 3600}, {"d", 86'400}, {"w", 604'800}};
     if (ec == std::errc{} && n >= 0)
         for (const auto& [name, factor] : units)
             if (unit == name) return n * factor;
-    throw std::invalid_argument("\"" + std::string(text) + "\" is not a duration (write e.g. 90s, 15m, 24h, 7d)");
+    throw std::invalid_argument("\"" + std::string(text) +
+                                "\" is not a duration (write e.g. 90s, 15m, 24h, 7d)");
 }
 
 std::int64_t parse_time(std::string_view text, std::int64_t now_us)
@@ -476,7 +518,7 @@ std::int64_t parse_time(std::string_view text, std::int64_t now_us)
     for (const char* form : {"%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"}) {
         parts = {};
         const char* end = ::strptime(copy.c_str(), form, &parts);
-        if (end != nullptr && *end == '\0') return static_cast<std::int64_t>(::timegm(&parts)) * 1'000'000;
+        if (end != nullptr && *end == '\0') return std::int64_t{::timegm(&parts)} * 1'000'000;
     }
     std::int64_t us = 0;
     const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), us);
@@ -516,18 +558,29 @@ json to_json(const metering::record& r)
     sum.counts = r.counts;
     sum.cost_nano_usd = r.cost_nano_usd;
     auto out = to_json(sum);
-    for (const auto* not_a_rows : {"requests", "unpriced_requests", "estimated_requests", "unknown_requests", "errors"})
+    for (const auto* not_a_rows :
+         {"requests", "unpriced_requests", "estimated_requests", "unknown_requests", "errors"})
         out.erase(not_a_rows);
     const auto id = metering::format_request_id(r.request_id);
     out["request_id"] = std::string(id.data(), id.size());
     const std::pair<const char*, std::string_view> texts[] = {
-        {"session", r.session.view()},   {"account", r.account.view()},   {"sandbox", r.sandbox.view()},
-        {"run", r.run.view()},           {"attempt", r.attempt.view()},   {"provider", r.provider.view()},
-        {"route", r.route.view()},       {"model", r.model.view()},       {"answered_model", r.answered_model.view()},
-        {"provider_request_id", r.provider_request_id.view()},            {"answer_id", r.answer_id.view()},
-        {"service_tier", r.service_tier.view()},                          {"error", r.error.view()},
-        {"price_version", r.price_version.view()},                        {"wire", metering::to_string(r.format)},
-        {"usage_source", metering::to_string(r.source)},                  {"outcome", metering::to_string(r.end)}};
+        {"session", r.session.view()},
+        {"account", r.account.view()},
+        {"sandbox", r.sandbox.view()},
+        {"run", r.run.view()},
+        {"attempt", r.attempt.view()},
+        {"provider", r.provider.view()},
+        {"route", r.route.view()},
+        {"model", r.model.view()},
+        {"answered_model", r.answered_model.view()},
+        {"provider_request_id", r.provider_request_id.view()},
+        {"answer_id", r.answer_id.view()},
+        {"service_tier", r.service_tier.view()},
+        {"error", r.error.view()},
+        {"price_version", r.price_version.view()},
+        {"wire", metering::to_string(r.format)},
+        {"usage_source", metering::to_string(r.source)},
+        {"outcome", metering::to_string(r.end)}};
     for (const auto& [key, value] : texts)
         out[key] = std::string(value);
     out["status"] = r.status;

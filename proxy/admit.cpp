@@ -1,5 +1,6 @@
-// Steps 2 to 4: who asks, where to, may they. ONE_TABLE decides the path first (an unknown path tells nothing about sessions), then
-// identity, strongest first: the socket the request came through, the bridge's word, a token in a credential place.
+// Steps 2 to 4: who asks, where to, may they. ONE_TABLE decides the path first (an unknown path tells nothing
+// about sessions), then identity, strongest first: the socket the request came through, the bridge's word, a
+// token in a credential place.
 #include "proxy/exchange.hpp"
 
 #include <algorithm>
@@ -28,7 +29,8 @@ std::vector<std::string_view> presented(const exchange& x)
         if (!token.empty() && std::find(out.begin(), out.end(), token) == out.end()) out.push_back(token);
     };
     for (const auto& f : x.head.fields) {
-        if (http::iequals(f.name, "authorization")) add(bearer(f.value));
+        if (http::iequals(f.name, "authorization"))
+            add(bearer(f.value));
         else if (http::iequals(f.name, "x-api-key") || http::iequals(f.name, "api-key") ||
                  http::iequals(f.name, "x-goog-api-key") || http::iequals(f.name, "x-amz-security-token"))
             add(f.value);
@@ -40,9 +42,15 @@ std::vector<std::string_view> presented(const exchange& x)
 failure gone_session(const session& s, std::int64_t now_us)
 {
     if (s.revoked.load(std::memory_order_acquire))
-        return {errc::session_revoked, "This session was revoked. Ask whoever runs Keyhole for a new one.", {}, 0};
+        return {errc::session_revoked,
+                "This session was revoked. Ask whoever runs Keyhole for a new one.",
+                {},
+                0};
     if (s.expired(now_us))
-        return {errc::session_expired, "This session has expired. Ask whoever runs Keyhole for a new one.", {}, 0};
+        return {errc::session_expired,
+                "This session has expired. Ask whoever runs Keyhole for a new one.",
+                {},
+                0};
     return {};
 }
 
@@ -55,30 +63,43 @@ failure identify(exchange& x)
     if (!by_socket && !x.agent.vouched_token().empty()) {
         by_socket = registry.find_token(x.agent.vouched_token());
         if (!by_socket)
-            return {errc::unknown_token, "The sandbox's session is not known (any more). Ask whoever runs Keyhole for a new one.", {}, 0};
+            return {errc::unknown_token,
+                    "The sandbox's session is not known (any more). Ask whoever runs Keyhole for a new one.",
+                    {},
+                    0};
     }
     session_ptr by_header;
     for (const auto token : tokens) {
         auto found = registry.find_token(token);
         if (!found) continue;
         if (by_header && found != by_header)
-            return {errc::conflicting_credentials, "The request carries the tokens of two different sessions; send exactly one.", {}, 0};
+            return {errc::conflicting_credentials,
+                    "The request carries the tokens of two different sessions; send exactly one.",
+                    {},
+                    0};
         by_header = std::move(found);
         x.token = token;
     }
     if (by_socket && by_header && by_socket != by_header)
         return {errc::conflicting_credentials,
                 "The request carries another session's token than the connection it came through.",
-                "token of session " + by_header->info.id + " on a connection of session " + by_socket->info.id, 0};
+                "token of session " + by_header->info.id + " on a connection of session " +
+                    by_socket->info.id,
+                0};
     x.who = by_socket ? by_socket : by_header;
     if (x.who) return {};
     if (tokens.empty())
         return {errc::missing_token,
-                "No session token: set the API key of your SDK to the token that `keyhole session create` printed.", {}, 0};
+                "No session token: set the API key of your SDK to the token that `keyhole session create` "
+                "printed.",
+                {},
+                0};
     return {errc::unknown_token,
-            "The API key is not the token of a known session. Real provider keys are not accepted here: use the token that "
+            "The API key is not the token of a known session. Real provider keys are not accepted here: use "
+            "the token that "
             "`keyhole session create` printed.",
-            {}, 0};
+            {},
+            0};
 }
 
 failure find_route(exchange& x)
@@ -87,17 +108,24 @@ failure find_route(exchange& x)
     if (!x.where.provider.empty()) {
         x.to = x.rt->find(x.where.provider);
         x.api = x.to ? x.to->provider.api : preset->api;
-    }
-    else x.api = dialect_of(x.where.path, x.head);
+    } else
+        x.api = dialect_of(x.where.path, x.head);
 
     if (x.head.verb == http::method::options)
         return {errc::method_not_allowed, "OPTIONS is not served: no browser talks to this address.", {}, 0};
     const auto m = match_route(x.head.verb, x.where.path, x.api);
     if (x.head.wants_upgrade && m.path_known)
-        return {errc::upgrade_required, "Upgrades (WebSocket) are not served; use plain HTTP with server-sent events.", {}, 0};
-    if (m.found == nullptr && m.path_known) return {errc::method_not_allowed, "This path is not served with this method.", {}, 0};
+        return {errc::upgrade_required,
+                "Upgrades (WebSocket) are not served; use plain HTTP with server-sent events.",
+                {},
+                0};
+    if (m.found == nullptr && m.path_known)
+        return {errc::method_not_allowed, "This path is not served with this method.", {}, 0};
     if (m.found == nullptr)
-        return {errc::unknown_route, "Unknown path: Keyhole serves the model APIs only (e.g. /v1/chat/completions, /v1/messages).", {}, 0};
+        return {errc::unknown_route,
+                "Unknown path: Keyhole serves the model APIs only (e.g. /v1/chat/completions, /v1/messages).",
+                {},
+                0};
     x.way = m.found;
     return {};
 }
@@ -109,21 +137,33 @@ failure find_provider(exchange& x)
         const auto* preset = config::find_provider_preset(s.credential->provider);
         const bool named = x.where.provider.empty() || x.where.provider == s.credential->provider;
         if (!named || (preset != nullptr && preset->api != x.api))
-            return {errc::provider_not_allowed, "This session is for the provider " + s.credential->provider + " only.", {}, 0};
+            return {errc::provider_not_allowed,
+                    "This session is for the provider " + s.credential->provider + " only.",
+                    {},
+                    0};
         x.to = x.agent.home().endpoint_for(s);
-    }
-    else if (!x.to && x.where.provider.empty()) x.to = x.rt->for_api(x.api, x.who.get());
+    } else if (!x.to && x.where.provider.empty())
+        x.to = x.rt->for_api(x.api, x.who.get());
     if (!x.to)
         return {errc::provider_not_configured,
-                "No provider for this API is configured. The operator sets its key (e.g. OPENAI_API_KEY) or a [providers] section.",
-                {}, 0};
+                "No provider for this API is configured. The operator sets its key (e.g. OPENAI_API_KEY) or "
+                "a [providers] section.",
+                {},
+                0};
     if (!s.may_use_provider(x.to->provider.name))
-        return {errc::provider_not_allowed, "This session may not use the provider " + x.to->provider.name + ".", {}, 0};
+        return {errc::provider_not_allowed,
+                "This session may not use the provider " + x.to->provider.name + ".",
+                {},
+                0};
     if (!s.may_use_operation(x.way->operation))
-        return {errc::operation_not_allowed, "This session may not use the operation " + std::string(x.way->operation) + ".", {}, 0};
+        return {errc::operation_not_allowed,
+                "This session may not use the operation " + std::string(x.way->operation) + ".",
+                {},
+                0};
     if (x.to->provider.credential != config::credential_style::none) {
         if (x.to->provider.keys.empty())
-            return {errc::provider_not_configured, "The provider " + x.to->provider.name + " has no key.", {}, 0};
+            return {
+                errc::provider_not_configured, "The provider " + x.to->provider.name + " has no key.", {}, 0};
         x.key = x.to->provider.keys.front();
     }
     return {};
@@ -141,9 +181,12 @@ failure admit(exchange& x)
         return {errc::shutting_down, "The proxy is shutting down; try again in a moment.", {}, 1};
     // NO_WAY_AROUND: one session can't take all of the proxy's connections.
     x.counted_connection = true;
-    if (x.who->connections.fetch_add(1, std::memory_order_relaxed) >= x.rt->settings->bounds.max_connections_per_session)
+    if (x.who->connections.fetch_add(1, std::memory_order_relaxed) >=
+        x.rt->settings->bounds.max_connections_per_session)
         return {errc::too_many_connections,
-                "This session has too many requests in flight (limits.max_connections_per_session).", {}, 1};
+                "This session has too many requests in flight (limits.max_connections_per_session).",
+                {},
+                1};
     x.agent.set_session(x.who);
     return find_provider(x);
 }

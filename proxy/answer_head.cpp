@@ -1,5 +1,6 @@
-// The head that the agent gets: the provider's status and fields, without hop-by-hop ones and without anything that could carry a
-// credential back. Everything else (request ids, rate limits, unknown fields) passes.
+// The head that the agent gets: the provider's status and fields, without hop-by-hop ones and without
+// anything that could carry a credential back. Everything else (request ids, rate limits, unknown fields)
+// passes.
 #include "proxy/exchange.hpp"
 #include "proxy/upstream/masking.hpp"
 
@@ -13,12 +14,23 @@ namespace {
 constexpr int longest_retry_after = 30;  // seconds: several agents sleep for whatever they are told, silently
 
 constexpr std::array never_passed_on{
-    std::string_view("connection"),         std::string_view("keep-alive"),          std::string_view("proxy-authenticate"),
-    std::string_view("proxy-authentication-info"), std::string_view("proxy-connection"), std::string_view("te"),
-    std::string_view("trailer"),            std::string_view("transfer-encoding"),   std::string_view("upgrade"),
-    std::string_view("content-length"),     std::string_view("set-cookie"),          std::string_view("set-cookie2"),
-    std::string_view("www-authenticate"),   std::string_view("authentication-info"), std::string_view("authorization"),
-    std::string_view("alt-svc"),            std::string_view("x-keyhole-request-id"),
+    std::string_view("connection"),
+    std::string_view("keep-alive"),
+    std::string_view("proxy-authenticate"),
+    std::string_view("proxy-authentication-info"),
+    std::string_view("proxy-connection"),
+    std::string_view("te"),
+    std::string_view("trailer"),
+    std::string_view("transfer-encoding"),
+    std::string_view("upgrade"),
+    std::string_view("content-length"),
+    std::string_view("set-cookie"),
+    std::string_view("set-cookie2"),
+    std::string_view("www-authenticate"),
+    std::string_view("authentication-info"),
+    std::string_view("authorization"),
+    std::string_view("alt-svc"),
+    std::string_view("x-keyhole-request-id"),
 };
 
 bool stays_here(const exchange& x, const http::field& f)
@@ -26,9 +38,9 @@ bool stays_here(const exchange& x, const http::field& f)
     for (const auto name : never_passed_on)
         if (http::iequals(f.name, name)) return true;
     for (const auto option : x.answer.connection_options)
-        if (option.size() == f.name.size() && std::equal(option.begin(), option.end(), f.name.begin(), [](char a, char b) {
-                return (a | 0x20) == (b | 0x20);
-            }))
+        if (option.size() == f.name.size() &&
+            std::equal(option.begin(), option.end(), f.name.begin(),
+                       [](char a, char b) { return (a | 0x20) == (b | 0x20); }))
             return true;
     return false;
 }
@@ -38,7 +50,8 @@ std::string capped_wait(std::string_view value, double unit)
 {
     double n = 0;
     const auto [end, ec] = std::from_chars(value.data(), value.data() + value.size(), n);
-    if (ec != std::errc{} || end != value.data() + value.size()) return std::to_string(static_cast<long>(longest_retry_after * unit));
+    if (ec != std::errc{} || end != value.data() + value.size())
+        return std::to_string(static_cast<long>(longest_retry_after * unit));
     if (n <= longest_retry_after * unit) return std::string(value);
     return std::to_string(static_cast<long>(longest_retry_after * unit));
 }
@@ -53,7 +66,8 @@ void append_field(std::string& out, std::string_view name, std::string_view valu
 
 }  // namespace
 
-std::string build_answer_head(exchange& x, std::optional<std::uint64_t> content_length, bool chunked, bool& keeps_alive)
+std::string build_answer_head(exchange& x, std::optional<std::uint64_t> content_length, bool chunked,
+                              bool& keeps_alive)
 {
     const auto& answer = x.answer;
     std::string out;
@@ -63,9 +77,12 @@ std::string build_answer_head(exchange& x, std::optional<std::uint64_t> content_
     out += "\r\n";
     for (const auto& f : answer.fields) {
         if (stays_here(x, f)) continue;
-        if (http::iequals(f.name, "retry-after")) append_field(out, f.name, capped_wait(f.value, 1));
-        else if (http::iequals(f.name, "retry-after-ms")) append_field(out, f.name, capped_wait(f.value, 1000));
-        else append_field(out, f.name, f.value);
+        if (http::iequals(f.name, "retry-after"))
+            append_field(out, f.name, capped_wait(f.value, 1));
+        else if (http::iequals(f.name, "retry-after-ms"))
+            append_field(out, f.name, capped_wait(f.value, 1000));
+        else
+            append_field(out, f.name, f.value);
     }
     if (x.key) {
         // KEY_STAYS_HOME: the fields, too. Same length, so nothing else moves.
@@ -81,15 +98,21 @@ std::string build_answer_head(exchange& x, std::optional<std::uint64_t> content_
     append_field(out, "x-keyhole-request-id", x.id_view());
     if (x.rt->settings->sessions.budget_headers && x.who) {
         const auto left = x.who->budget->left(metering::now_us());
-        if (left.nano_usd) append_field(out, "x-keyhole-budget-remaining-usd", metering::format_usd(*left.nano_usd));
+        if (left.nano_usd)
+            append_field(out, "x-keyhole-budget-remaining-usd", metering::format_usd(*left.nano_usd));
         if (left.tokens) append_field(out, "x-keyhole-budget-remaining-tokens", std::to_string(*left.tokens));
-        if (left.requests) append_field(out, "x-keyhole-budget-remaining-requests", std::to_string(*left.requests));
+        if (left.requests)
+            append_field(out, "x-keyhole-budget-remaining-requests", std::to_string(*left.requests));
     }
-    if (content_length) append_field(out, "content-length", std::to_string(*content_length));
-    else if (chunked) append_field(out, "transfer-encoding", "chunked");
+    if (content_length)
+        append_field(out, "content-length", std::to_string(*content_length));
+    else if (chunked)
+        append_field(out, "transfer-encoding", "chunked");
     keeps_alive = keeps_alive && x.head.keep_alive && !x.agent.draining();
-    if (!keeps_alive) append_field(out, "connection", "close");
-    else if (!x.head.http_1_1) append_field(out, "connection", "keep-alive");
+    if (!keeps_alive)
+        append_field(out, "connection", "close");
+    else if (!x.head.http_1_1)
+        append_field(out, "connection", "keep-alive");
     out += "\r\n";
     return out;
 }

@@ -42,7 +42,8 @@ void check_directory(report& out, const std::string& label, std::string path)
     while (!at.empty() && !fs::exists(at, ec) && at != at.parent_path())
         at = at.parent_path();
     if (!fs::is_directory(at, ec)) return out.bad(label, path + " (" + at.string() + " is not a directory)");
-    if (::access(at.c_str(), W_OK | X_OK) != 0) return out.bad(label, path + " (no write permission in " + at.string() + ")");
+    if (::access(at.c_str(), W_OK | X_OK) != 0)
+        return out.bad(label, path + " (no write permission in " + at.string() + ")");
     out.ok(label, path);
 }
 
@@ -57,8 +58,10 @@ task<> probe(upstream::pool& pool, upstream::endpoint_ptr to, report& out)
     auto made = co_await pool.connect(to, &being_made);
     limit.cancel();
     const std::string what = "provider " + to->provider.name + " (" + to->host_header + ')';
-    if (made.error) out.bad(what, made.error.detail);
-    else out.ok(what, to->provider.tls ? "reachable, certificate verified" : "reachable, without TLS");
+    if (made.error)
+        out.bad(what, made.error.detail);
+    else
+        out.ok(what, to->provider.tls ? "reachable, certificate verified" : "reachable, without TLS");
 }
 
 }  // namespace
@@ -75,7 +78,8 @@ int check(const config::settings& settings, bool offline)
     check_directory(out, "admin socket", std::filesystem::path(settings.admin.socket).parent_path().string());
     try {
         const auto rt = make_runtime(settings);
-        out.ok("prices", std::to_string(rt->prices->size()) + " models, version " + std::string(rt->prices->version()));
+        out.ok("prices",
+               std::to_string(rt->prices->size()) + " models, version " + std::string(rt->prices->version()));
         for (const auto& e : rt->endpoints)
             out.ok("key of " + e->provider.name, std::to_string(e->provider.keys.size()) + " configured");
         if (!offline) {
@@ -85,8 +89,7 @@ int check(const config::settings& settings, bool offline)
                 asio::co_spawn(io.get_executor(), probe(pool, e, out), asio::detached);
             io.run();
         }
-    }
-    catch (const std::exception& e) {
+    } catch (const std::exception& e) {
         out.bad("set-up", e.what());
     }
     return out.failed() ? 1 : 0;

@@ -5,7 +5,8 @@
 
 namespace keyhole::proxy {
 
-/// Prints to stdout; returns 0 when nothing stands in the way of `keyhole serve`, else 1. Starts, binds and changes nothing.
+/// Prints to stdout; returns 0 when nothing stands in the way of `keyhole serve`, else 1. Starts, binds and
+/// changes nothing.
 int check(const config::settings& settings, bool offline);
 
 }  // namespace keyhole::proxy

@@ -37,7 +37,9 @@ connection::~connection()
 
 task<> connection::serve()
 {
-    if (!tcp_) arm_hangup_watch();  // a unix socket tells a full close from a half close, so one watch serves all requests
+    if (!tcp_)
+        arm_hangup_watch();  // a unix socket tells a full close from a half close, so one watch serves all
+                             // requests
     const bool opened = co_await read_preface();
     if (!opened) co_return;
     bool again = true;
@@ -95,7 +97,8 @@ task<bool> connection::wait_for_request()
 task<bool> connection::read_more()
 {
     if (!buffer_) buffer_ = home_.lend_buffer();
-    if (begin_ == end_) begin_ = end_ = 0;
+    if (begin_ == end_)
+        begin_ = end_ = 0;
     else if (end_ == worker::buffer_size && begin_ != 0) {
         std::memmove(buffer_.get(), buffer_.get() + begin_, end_ - begin_);
         end_ -= begin_;
@@ -161,8 +164,8 @@ void connection::note_hangup()
     if (on_hangup_) {
         const auto f = std::exchange(on_hangup_, nullptr);
         f();
-    }
-    else if (connecting_ != nullptr) close_upstream();  // nothing was forwarded yet: nobody would read the answer
+    } else if (connecting_ != nullptr)
+        close_upstream();  // nothing was forwarded yet: nobody would read the answer
 }
 
 void connection::cut_now(cut_reason why) noexcept
@@ -202,8 +205,10 @@ void connection::on_expiry(waiting_for what)
 
 void connection::close_upstream() noexcept
 {
-    if (upstream_ != nullptr) upstream_->close();
-    else if (connecting_ != nullptr && *connecting_ != nullptr) (*connecting_)->close();
+    if (upstream_ != nullptr)
+        upstream_->close();
+    else if (connecting_ != nullptr && *connecting_ != nullptr)
+        (*connecting_)->close();
 }
 
 void connection::close_abruptly() noexcept

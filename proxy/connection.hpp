@@ -1,4 +1,5 @@
-// One agent connection: the preface, then a keep-alive loop of exchanges. Lives in its coroutine's frame on its worker.
+// One agent connection: the preface, then a keep-alive loop of exchanges. Lives in its coroutine's frame on
+// its worker.
 #pragma once
 
 #include "proxy/net/deadline.hpp"
@@ -41,7 +42,8 @@ public:
     /// Bytes that were read and not used yet.
     std::string_view unread() const noexcept { return {buffer_.get() + begin_, end_ - begin_}; }
     void consume(std::size_t n) noexcept { begin_ += n; }
-    /// Reads more into the buffer (the consumed part is reused). False: the agent is gone, or the deadline passed.
+    /// Reads more into the buffer (the consumed part is reused). False: the agent is gone, or the deadline
+    /// passed.
     task<bool> read_more();
     /// Reads straight into `into`, for large bodies. 0: gone.
     task<std::size_t> read_into(char* into, std::size_t size);

@@ -1,5 +1,5 @@
-// Why a request is not (or no longer) served. One enumeration; reply.cpp's table turns each into a status, a code and a shape.
-// Thread rule: values.
+// Why a request is not (or no longer) served. One enumeration; reply.cpp's table turns each into a status, a
+// code and a shape. Thread rule: values.
 #pragma once
 
 #include <cstdint>
@@ -38,7 +38,8 @@ enum class errc : std::uint8_t {
     internal_error,
 };
 
-/// A refusal on its way to the agent. `message` is text we wrote; `log_detail` may hold what others said and stays in the log.
+/// A refusal on its way to the agent. `message` is text we wrote; `log_detail` may hold what others said and
+/// stays in the log.
 struct failure {
     errc code = errc::none;
     std::string message;

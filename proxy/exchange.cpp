@@ -40,8 +40,8 @@ task<exchange_verdict> refuse(exchange& x, failure why)
     const auto provider = x.to ? std::string_view(x.to->provider.name) : std::string_view("none");
     shared.meters.refused(provider, code_of(why.code));
     shared.log.refused(x.id_view(), x.who ? std::string_view(x.who->info.id) : std::string_view{},
-                       x.way != nullptr ? x.way->name : std::string_view{}, status_of(why.code, x.codex), code_of(why.code),
-                       why.log_detail);
+                       x.way != nullptr ? x.way->name : std::string_view{}, status_of(why.code, x.codex),
+                       code_of(why.code), why.log_detail);
     if (x.agent.agent_gone() || x.agent.cut() == cut_reason::shutdown) co_return exchange_verdict::close;
 
     const bool understood = !x.head.fields.empty();
@@ -53,7 +53,7 @@ task<exchange_verdict> refuse(exchange& x, failure why)
     x.agent.limit().expect(waiting_for::agent_to_read, seconds_of(x.rt->settings->bounds.body_timeout));
     const auto reply = reply_to(why, context_of(x, keep));
     const bool written = co_await x.agent.write(reply);
-    co_return written && keep ? exchange_verdict::keep_alive : exchange_verdict::close;
+    co_return written&& keep ? exchange_verdict::keep_alive : exchange_verdict::close;
 }
 
 }  // namespace
@@ -61,7 +61,8 @@ task<exchange_verdict> refuse(exchange& x, failure why)
 exchange::~exchange()
 {
     // Every exit path: an exchange that opened a slot has a row, and nothing stays reserved.
-    account(*this, metering::outcome::internal_error, "internal_error", "the exchange ended without an account");
+    account(*this, metering::outcome::internal_error, "internal_error",
+            "the exchange ended without an account");
     agent.set_upstream(nullptr);
     config::wipe(token.data(), token.size());
     config::wipe(head_text.data(), head_text.size());
@@ -80,34 +81,36 @@ task<exchange_verdict> run_exchange(connection& agent)
         const auto local = answer_locally(x);
         if (!local.empty()) {
             const bool written = co_await agent.write(local);
-            co_return written && x.head.keep_alive && x.body_read ? exchange_verdict::keep_alive : exchange_verdict::close;
+            co_return written&& x.head.keep_alive&& x.body_read ? exchange_verdict::keep_alive
+                                                                : exchange_verdict::close;
         }
     }
-    if (!why) why = admit(x);          // who asks, where to, may they: session token -> session, path -> route
+    if (!why) why = admit(x);  // who asks, where to, may they: session token -> session, path -> route
     if (!why) {
         failure f = co_await read_body(x);  // bounded; model, stream, max_tokens
         why = std::move(f);
     }
-    if (!why) why = reserve(x);        // model allowed and priced, limits hold
+    if (!why) why = reserve(x);  // model allowed and priced, limits hold
     if (!why) {
-        failure f = co_await lease(x);      // a connection to the provider
+        failure f = co_await lease(x);  // a connection to the provider
         why = std::move(f);
     }
-    if (!why) why = open_slot(x);      // EVERY_REQUEST_ONE_ROW begins here
+    if (!why) why = open_slot(x);  // EVERY_REQUEST_ONE_ROW begins here
     if (why) {
         auto verdict = co_await refuse(x, std::move(why));
         co_return verdict;
     }
 
-    failure sent = co_await forward(x);     // token out, key in, body as it came
+    failure sent = co_await forward(x);  // token out, key in, body as it came
     failure relayed;
     if (!sent) {
-        failure f = co_await relay(x);      // bytes on at once; the meter looks afterwards
+        failure f = co_await relay(x);  // bytes on at once; the meter looks afterwards
         relayed = std::move(f);
     }
     failure& broken = sent ? sent : relayed;
     if (!broken) {
-        const bool keep = x.reuse.response_complete && x.head.keep_alive && x.body_read && !agent.agent_gone();
+        const bool keep =
+            x.reuse.response_complete && x.head.keep_alive && x.body_read && !agent.agent_gone();
         co_return keep ? exchange_verdict::keep_alive : exchange_verdict::close;
     }
     if (x.answer_begun) co_return exchange_verdict::broken_off;

@@ -1,5 +1,6 @@
-// One request and its answer, start to finish. exchange.cpp is the product's table of contents: read it first, then the file each
-// step is in. What the steps share about the request is `exchange`. Thread rule: the connection's worker.
+// One request and its answer, start to finish. exchange.cpp is the product's table of contents: read it
+// first, then the file each step is in. What the steps share about the request is `exchange`. Thread rule:
+// the connection's worker.
 #pragma once
 
 #include "metering/budget.hpp"
@@ -35,13 +36,13 @@ struct exchange {
     runtime_ptr rt;  ///< the configuration this request began with
 
     // what came
-    std::string head_text;       ///< the head's own copy: the views below point into it
+    std::string head_text;  ///< the head's own copy: the views below point into it
     http::request_head head;
     std::array<std::uint8_t, 16> id{};
     std::array<char, 36> id_text{};
     std::int64_t received_us = 0;
-    std::string body;            ///< for json and multipart routes
-    bool body_read = false;      ///< nothing of the request is left on the connection
+    std::string body;        ///< for json and multipart routes
+    bool body_read = false;  ///< nothing of the request is left on the connection
     metering::request_facts facts;
     std::optional<metering::body_edit> edit;
 
@@ -51,7 +52,7 @@ struct exchange {
     config::dialect api = config::dialect::openai;
     upstream::endpoint_ptr to;
     session_ptr who;
-    std::string token;           ///< as presented, to be kept out of what is sent on; wiped
+    std::string token;  ///< as presented, to be kept out of what is sent on; wiped
     config::secret_ptr key;
     bool codex = false;
 
@@ -67,7 +68,7 @@ struct exchange {
     upstream::exchange_facts reuse;
     std::string answer_text;
     http::response_head answer;
-    bool answer_begun = false;   ///< bytes of an answer left for the agent
+    bool answer_begun = false;  ///< bytes of an answer left for the agent
     bool answer_complete = false;
     std::optional<metering::meter> meter;
     bool accounted = false;
@@ -84,21 +85,24 @@ struct exchange {
 task<exchange_verdict> run_exchange(connection& agent);
 
 // The steps, each in the file of its name.
-task<failure> read_head(exchange& x);                    ///< read_head.cpp: within the limits, strictly framed
-failure admit(exchange& x);                              ///< admit.cpp: who asks, where to, may they
-task<failure> read_body(exchange& x);                    ///< read_body.cpp: bounded; model, stream, max_tokens found in it
-failure reserve(exchange& x);                            ///< reserve.cpp: model allowed and priced, budget held
-task<failure> lease(exchange& x);                        ///< forward.cpp: a connection to the provider
-failure open_slot(exchange& x);                          ///< account.cpp: from here on there will be exactly one row
-task<failure> forward(exchange& x);                      ///< forward.cpp: head rebuilt, one credential injected, body sent
-task<failure> relay(exchange& x);                        ///< relay.cpp: the answer, as it comes, to the agent and the meter
-void account(exchange& x, metering::outcome end, std::string_view error, std::string_view log_detail);  ///< account.cpp: once
+task<failure> read_head(exchange& x);  ///< read_head.cpp: within the limits, strictly framed
+failure admit(exchange& x);            ///< admit.cpp: who asks, where to, may they
+task<failure> read_body(exchange& x);  ///< read_body.cpp: bounded; model, stream, max_tokens found in it
+failure reserve(exchange& x);          ///< reserve.cpp: model allowed and priced, budget held
+task<failure> lease(exchange& x);      ///< forward.cpp: a connection to the provider
+failure open_slot(exchange& x);        ///< account.cpp: from here on there will be exactly one row
+task<failure> forward(exchange& x);    ///< forward.cpp: head rebuilt, one credential injected, body sent
+task<failure> relay(exchange& x);      ///< relay.cpp: the answer, as it comes, to the agent and the meter
+void account(exchange& x, metering::outcome end, std::string_view error,
+             std::string_view log_detail);  ///< account.cpp: once
 
 /// The head that goes to the provider (inject.cpp). The only place where a key's bytes are read.
 std::string build_upstream_head(const exchange& x, std::optional<std::uint64_t> content_length);
 /// The head that goes to the agent (answer_head.cpp).
-std::string build_answer_head(exchange& x, std::optional<std::uint64_t> content_length, bool chunked, bool& keeps_alive);
-/// Reads over the rest of a refused request's body, as far as that is worth it. False: the connection must close.
+std::string build_answer_head(exchange& x, std::optional<std::uint64_t> content_length, bool chunked,
+                              bool& keeps_alive);
+/// Reads over the rest of a refused request's body, as far as that is worth it. False: the connection must
+/// close.
 task<bool> discard_body(exchange& x);
 
 }  // namespace keyhole::proxy

@@ -1,5 +1,5 @@
-// Step 9: a connection to the provider, and the request on it. A request that may have reached the provider is never sent twice:
-// connecting may be tried again, sending may not.
+// Step 9: a connection to the provider, and the request on it. A request that may have reached the provider
+// is never sent twice: connecting may be tried again, sending may not.
 #include "proxy/exchange.hpp"
 #include "proxy/http/chunked.hpp"
 
@@ -16,13 +16,18 @@ failure provider_gone(const exchange& x, std::string detail)
 {
     const auto& c = x.agent;
     if (c.cut() == cut_reason::revoked) return {errc::session_revoked, "The session was revoked.", {}, 0};
-    if (c.cut() == cut_reason::shutdown) return {errc::shutting_down, "The proxy is shutting down; try again in a moment.", {}, 1};
+    if (c.cut() == cut_reason::shutdown)
+        return {errc::shutting_down, "The proxy is shutting down; try again in a moment.", {}, 1};
     const auto& name = x.to->provider.name;
     if (c.expired() == waiting_for::connect)
-        return {errc::provider_timeout, "The provider " + name + " could not be reached in time.", std::move(detail), 0};
+        return {errc::provider_timeout, "The provider " + name + " could not be reached in time.",
+                std::move(detail), 0};
     if (c.expired() == waiting_for::first_byte)
-        return {errc::provider_timeout, "The provider " + name + " took the request but did not answer in time.", std::move(detail), 0};
-    return {errc::provider_unreachable, "The provider " + name + " could not be reached.", std::move(detail), 0};
+        return {errc::provider_timeout,
+                "The provider " + name + " took the request but did not answer in time.", std::move(detail),
+                0};
+    return {errc::provider_unreachable, "The provider " + name + " could not be reached.", std::move(detail),
+            0};
 }
 
 /// Sends the rest of an opaque body on as it comes from the agent.
@@ -40,7 +45,9 @@ task<failure> pump_body(exchange& x)
         if (c.unread().empty()) {
             c.limit().expect(waiting_for::body, seconds_of(x.rt->settings->bounds.body_timeout));
             const bool more = co_await c.read_more();
-            if (!more) co_return failure{errc::bad_request, "The request's body ended early.", "the agent hung up while uploading", 0};
+            if (!more)
+                co_return failure{errc::bad_request, "The request's body ended early.",
+                                  "the agent hung up while uploading", 0};
         }
         char size_line[24];
         std::size_t size_length = 0;
@@ -48,21 +55,26 @@ task<failure> pump_body(exchange& x)
         if (chunked) {
             piece.assign(c.unread());
             const auto step = decoder.feed(piece.data(), piece.size());
-            if (decoder.failed()) co_return failure{errc::bad_request, "The request's chunked body is malformed.", {}, 0};
+            if (decoder.failed())
+                co_return failure{errc::bad_request, "The request's chunked body is malformed.", {}, 0};
             c.consume(step.consumed);
             payload = std::string_view(piece).substr(step.payload_begin, step.payload_size);
             if (payload.empty()) continue;
-            size_length = static_cast<std::size_t>(std::snprintf(size_line, sizeof size_line, "%zx\r\n", payload.size()));
-        }
-        else {
-            piece.assign(c.unread().substr(0, static_cast<std::size_t>(std::min<std::uint64_t>(left, c.unread().size()))));
+            size_length = static_cast<std::size_t>(
+                std::snprintf(size_line, sizeof size_line, "%zx\r\n", payload.size()));
+        } else {
+            piece.assign(c.unread().substr(
+                0, static_cast<std::size_t>(std::min<std::uint64_t>(left, c.unread().size()))));
             c.consume(piece.size());
             left -= piece.size();
             payload = piece;
         }
         sent += payload.size();
-        if (sent > limit) co_return failure{errc::body_too_large, "The upload is larger than limits.max_body_bytes.", {}, 0};
-        const std::array<asio::const_buffer, 3> pieces{asio::buffer(size_line, size_length), asio::buffer(payload),
+        if (sent > limit)
+            co_return failure{
+                errc::body_too_large, "The upload is larger than limits.max_body_bytes.", {}, 0};
+        const std::array<asio::const_buffer, 3> pieces{asio::buffer(size_line, size_length),
+                                                       asio::buffer(payload),
                                                        asio::buffer("\r\n", chunked ? 2 : 0)};
         auto [ec, n] = co_await asio::async_write(out, pieces, as_result);
         x.row().bytes_in += static_cast<std::int64_t>(payload.size());
@@ -74,8 +86,8 @@ task<failure> pump_body(exchange& x)
     if (chunked) {
         auto [ec, n] = co_await asio::async_write(out, asio::buffer("0\r\n\r\n", 5), as_result);
         x.reuse.request_fully_sent = !ec;
-    }
-    else x.reuse.request_fully_sent = true;
+    } else
+        x.reuse.request_fully_sent = true;
     x.body_read = true;
     co_return failure{};
 }
@@ -101,7 +113,8 @@ task<failure> lease(exchange& x)
     c.watch_connecting(nullptr);
     x.connect_us = metering::now_us() - began;
     if (made.error || c.cut() != cut_reason::none || c.expired() == waiting_for::connect) {
-        meters.upstream_failed(name, c.expired() == waiting_for::connect ? std::string_view("timeout") : made.error.step);
+        meters.upstream_failed(name, c.expired() == waiting_for::connect ? std::string_view("timeout")
+                                                                         : made.error.step);
         co_return provider_gone(x, made.error.detail);
     }
     meters.upstream_connected(name, false);
@@ -119,8 +132,8 @@ task<failure> forward(exchange& x)
         const bool has_body = !x.body.empty() || x.head.verb == http::method::post;
         const std::size_t grown = x.edit ? x.edit->insert.size() - (x.edit->end - x.edit->begin) : 0;
         if (has_body) length = x.body.size() + grown;
-    }
-    else if (x.head.framing != http::body_framing::chunked) length = x.head.content_length;
+    } else if (x.head.framing != http::body_framing::chunked)
+        length = x.head.content_length;
 
     auto& row = x.row();
     row.forwarded_us = metering::now_us();
@@ -147,9 +160,10 @@ task<failure> forward(exchange& x)
             account(x, metering::outcome::agent_gone, "upload_cut", f.log_detail);
             co_return f;
         }
-    }
-    else if (!buffered) x.reuse.request_fully_sent = !ec;
-    // An error while sending is no verdict yet: a provider may answer (413, 401) and close before it has read everything.
+    } else if (!buffered)
+        x.reuse.request_fully_sent = !ec;
+    // An error while sending is no verdict yet: a provider may answer (413, 401) and close before it has read
+    // everything.
     c.limit().expect(waiting_for::first_byte, seconds_of(x.to->provider.first_byte_timeout));
     co_return failure{};
 }

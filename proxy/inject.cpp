@@ -1,5 +1,6 @@
-// Steps 7 and 8: the head is built anew from parsed fields. Every credential and every hop-by-hop field stays behind, one credential
-// goes in; everything else, known or not, is forwarded as it was written (BYTES_UNTOUCHED, open lists).
+// Steps 7 and 8: the head is built anew from parsed fields. Every credential and every hop-by-hop field stays
+// behind, one credential goes in; everything else, known or not, is forwarded as it was written
+// (BYTES_UNTOUCHED, open lists).
 #include "proxy/exchange.hpp"
 
 #include <algorithm>
@@ -8,32 +9,51 @@
 namespace keyhole::proxy {
 namespace {
 
-// Lower case. Credentials; hop-by-hop (RFC 9110 section 7.6.1); what we decide ourselves; what would claim another sender.
+// Lower case. Credentials; hop-by-hop (RFC 9110 section 7.6.1); what we decide ourselves; what would claim
+// another sender.
 constexpr std::array never_forwarded{
-    std::string_view("authorization"),      std::string_view("x-api-key"),         std::string_view("api-key"),
-    std::string_view("x-goog-api-key"),     std::string_view("proxy-authorization"), std::string_view("cookie"),
-    std::string_view("cookie2"),            std::string_view("x-amz-security-token"), std::string_view("x-auth-token"),
+    std::string_view("authorization"),
+    std::string_view("x-api-key"),
+    std::string_view("api-key"),
+    std::string_view("x-goog-api-key"),
+    std::string_view("proxy-authorization"),
+    std::string_view("cookie"),
+    std::string_view("cookie2"),
+    std::string_view("x-amz-security-token"),
+    std::string_view("x-auth-token"),
     std::string_view("ocp-apim-subscription-key"),
-    std::string_view("connection"),         std::string_view("keep-alive"),        std::string_view("proxy-connection"),
-    std::string_view("te"),                 std::string_view("trailer"),           std::string_view("transfer-encoding"),
-    std::string_view("upgrade"),            std::string_view("http2-settings"),
-    std::string_view("host"),               std::string_view("content-length"),    std::string_view("expect"),
+    std::string_view("connection"),
+    std::string_view("keep-alive"),
+    std::string_view("proxy-connection"),
+    std::string_view("te"),
+    std::string_view("trailer"),
+    std::string_view("transfer-encoding"),
+    std::string_view("upgrade"),
+    std::string_view("http2-settings"),
+    std::string_view("host"),
+    std::string_view("content-length"),
+    std::string_view("expect"),
     std::string_view("accept-encoding"),
-    std::string_view("forwarded"),          std::string_view("via"),               std::string_view("x-real-ip"),
-    std::string_view("x-original-url"),     std::string_view("x-rewrite-url"),     std::string_view("x-http-method-override"),
+    std::string_view("forwarded"),
+    std::string_view("via"),
+    std::string_view("x-real-ip"),
+    std::string_view("x-original-url"),
+    std::string_view("x-rewrite-url"),
+    std::string_view("x-http-method-override"),
 };
 
 bool stays_behind(const exchange& x, const http::field& f)
 {
     for (const auto name : never_forwarded)
         if (http::iequals(f.name, name)) return true;
-    if (f.name.size() > 10 && (http::iequals(f.name.substr(0, 10), "x-keyhole-") || http::iequals(f.name.substr(0, 10), "x-forwarde")))
+    if (f.name.size() > 10 && (http::iequals(f.name.substr(0, 10), "x-keyhole-") ||
+                               http::iequals(f.name.substr(0, 10), "x-forwarde")))
         return true;
     if (f.name.size() > 6 && http::iequals(f.name.substr(0, 6), "proxy-")) return true;
     for (const auto option : x.head.connection_options)
-        if (option.size() == f.name.size() && std::equal(option.begin(), option.end(), f.name.begin(), [](char a, char b) {
-                return (a | 0x20) == (b | 0x20);
-            }))
+        if (option.size() == f.name.size() &&
+            std::equal(option.begin(), option.end(), f.name.begin(),
+                       [](char a, char b) { return (a | 0x20) == (b | 0x20); }))
             return true;
     // TOKEN_STAYS_HOME also where nobody would look for it.
     return !x.token.empty() && f.value.find(x.token) != std::string_view::npos;
@@ -73,8 +93,10 @@ std::string build_upstream_head(const exchange& x, std::optional<std::uint64_t> 
     // Compressed answers would hide the usage; and what the provider logs can be found again in the ledger.
     append_field(out, "accept-encoding", "identity");
     if (!named_by_agent) append_field(out, "x-client-request-id", x.id_view());
-    if (content_length) append_field(out, "content-length", std::to_string(*content_length));
-    else if (x.head.framing == http::body_framing::chunked) append_field(out, "transfer-encoding", "chunked");
+    if (content_length)
+        append_field(out, "content-length", std::to_string(*content_length));
+    else if (x.head.framing == http::body_framing::chunked)
+        append_field(out, "transfer-encoding", "chunked");
 
     switch (provider.credential) {
     case config::credential_style::bearer:
@@ -82,10 +104,17 @@ std::string build_upstream_head(const exchange& x, std::optional<std::uint64_t> 
         out += x.key->reveal();
         out += "\r\n";
         break;
-    case config::credential_style::x_api_key: append_field(out, "x-api-key", x.key->reveal()); break;
-    case config::credential_style::api_key: append_field(out, "api-key", x.key->reveal()); break;
-    case config::credential_style::x_goog_api_key: append_field(out, "x-goog-api-key", x.key->reveal()); break;
-    case config::credential_style::none: break;
+    case config::credential_style::x_api_key:
+        append_field(out, "x-api-key", x.key->reveal());
+        break;
+    case config::credential_style::api_key:
+        append_field(out, "api-key", x.key->reveal());
+        break;
+    case config::credential_style::x_goog_api_key:
+        append_field(out, "x-goog-api-key", x.key->reveal());
+        break;
+    case config::credential_style::none:
+        break;
     }
     out += "\r\n";
     return out;

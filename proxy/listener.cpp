@@ -30,7 +30,10 @@ constexpr std::size_t longest_path = 107;  // sun_path holds 108 bytes with its 
     throw std::runtime_error(where + ": " + what + " (" + remedy + ")");
 }
 
-std::string error_text() { return std::strerror(errno); }
+std::string error_text()
+{
+    return std::strerror(errno);
+}
 
 sockaddr_un address_of(const std::string& path)
 {
@@ -53,9 +56,11 @@ bool somebody_answers(const std::string& path)
 void give_to_group(const std::string& path, const std::string& group)
 {
     const ::group* entry = ::getgrnam(group.c_str());
-    if (entry == nullptr) refuse(path, "the group \"" + group + "\" does not exist", "create it, or set agents.socket_group");
+    if (entry == nullptr)
+        refuse(path, "the group \"" + group + "\" does not exist", "create it, or set agents.socket_group");
     if (::chown(path.c_str(), static_cast<uid_t>(-1), entry->gr_gid) != 0)
-        refuse(path, "cannot give the socket to the group \"" + group + "\": " + error_text(), "run as root or as a member of it");
+        refuse(path, "cannot give the socket to the group \"" + group + "\": " + error_text(),
+               "run as root or as a member of it");
 }
 
 }  // namespace
@@ -63,17 +68,22 @@ void give_to_group(const std::string& path, const std::string& group)
 int listen_unix(const std::string& path, const socket_rights& rights)
 {
     if (path.size() > longest_path)
-        refuse(path, "the path has " + std::to_string(path.size()) + " bytes, a unix socket's may have " + std::to_string(longest_path),
+        refuse(path,
+               "the path has " + std::to_string(path.size()) + " bytes, a unix socket's may have " +
+                   std::to_string(longest_path),
                "choose a shorter directory");
     struct stat there{};
     if (::lstat(path.c_str(), &there) == 0) {
         if (!S_ISSOCK(there.st_mode))
-            refuse(path, S_ISDIR(there.st_mode) ? "is a directory" : "exists and is not a socket", "remove it, or choose another path");
-        if (somebody_answers(path)) refuse(path, "another process listens there", "stop it first, or choose another path");
+            refuse(path, S_ISDIR(there.st_mode) ? "is a directory" : "exists and is not a socket",
+                   "remove it, or choose another path");
+        if (somebody_answers(path))
+            refuse(path, "another process listens there", "stop it first, or choose another path");
     }
     const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) refuse(path, "cannot make a socket: " + error_text(), "raise the limit of open files");
-    // Made under another name with its final rights, then renamed: nobody meets it half done, and a stale one is replaced in one step.
+    // Made under another name with its final rights, then renamed: nobody meets it half done, and a stale one
+    // is replaced in one step.
     std::string made = path.substr(0, path.rfind('/') + 1) + ".kh" + std::to_string(::getpid());
     if (made.size() > longest_path) made = path;
     ::unlink(made.c_str());
@@ -85,11 +95,13 @@ int listen_unix(const std::string& path, const socket_rights& rights)
     }
     try {
         if (!rights.group.empty()) give_to_group(made, rights.group);
-        if (::chmod(made.c_str(), rights.mode) != 0) refuse(path, "cannot set its mode: " + error_text(), "check the file system");
-        if (::listen(fd, backlog) != 0) refuse(path, "cannot listen: " + error_text(), "check the system's limits");
-        if (made != path && ::rename(made.c_str(), path.c_str()) != 0) refuse(path, "cannot put it in place: " + error_text(), "check the directory");
-    }
-    catch (...) {
+        if (::chmod(made.c_str(), rights.mode) != 0)
+            refuse(path, "cannot set its mode: " + error_text(), "check the file system");
+        if (::listen(fd, backlog) != 0)
+            refuse(path, "cannot listen: " + error_text(), "check the system's limits");
+        if (made != path && ::rename(made.c_str(), path.c_str()) != 0)
+            refuse(path, "cannot put it in place: " + error_text(), "check the directory");
+    } catch (...) {
         ::unlink(made.c_str());
         ::close(fd);
         throw;
@@ -108,13 +120,12 @@ int listen_tcp(const config::tcp_address& at)
         v4->sin_family = AF_INET;
         v4->sin_port = htons(at.port);
         length = sizeof(sockaddr_in);
-    }
-    else if (::inet_pton(AF_INET6, at.host.c_str(), &v6->sin6_addr) == 1) {
+    } else if (::inet_pton(AF_INET6, at.host.c_str(), &v6->sin6_addr) == 1) {
         v6->sin6_family = AF_INET6;
         v6->sin6_port = htons(at.port);
         length = sizeof(sockaddr_in6);
-    }
-    else refuse(where, "is not a numeric address", "write e.g. 127.0.0.1:8080");
+    } else
+        refuse(where, "is not a numeric address", "write e.g. 127.0.0.1:8080");
     const int fd = ::socket(storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) refuse(where, "cannot make a socket: " + error_text(), "check the system's limits");
     const int on = 1;
@@ -137,7 +148,8 @@ struct listener::state {
 };
 
 listener::listener(asio::io_context& control, int descriptor, bool tcp, std::string path, session_ptr bound)
-    : state_(std::make_shared<state>(state{acceptor_type(control.get_executor()), timer(control.get_executor()), {}, bound, tcp}))
+    : state_(std::make_shared<state>(
+          state{acceptor_type(control.get_executor()), timer(control.get_executor()), {}, bound, tcp}))
     , path_(std::move(path))
     , bound_(std::move(bound))
 {
@@ -147,7 +159,10 @@ listener::listener(asio::io_context& control, int descriptor, bool tcp, std::str
     if (!path_.empty() && ::stat(path_.c_str(), &at) == 0) inode_ = at.st_ino;
 }
 
-listener::~listener() { close(); }
+listener::~listener()
+{
+    close();
+}
 
 void listener::close() noexcept
 {
@@ -173,9 +188,12 @@ task<> listener::accept_loop(std::shared_ptr<state> s)
         auto [ec] = co_await s->acceptor.async_accept(socket, as_result);
         if (!s->acceptor.is_open()) break;
         if (ec) {
-            // Out of descriptors or memory: waiting helps, spinning does not. Anything else concerned that one connection.
-            const bool exhausted = ec == boost::system::errc::too_many_files_open || ec == boost::system::errc::too_many_files_open_in_system ||
-                                   ec == boost::system::errc::no_buffer_space || ec == boost::system::errc::not_enough_memory;
+            // Out of descriptors or memory: waiting helps, spinning does not. Anything else concerned that
+            // one connection.
+            const bool exhausted = ec == boost::system::errc::too_many_files_open ||
+                                   ec == boost::system::errc::too_many_files_open_in_system ||
+                                   ec == boost::system::errc::no_buffer_space ||
+                                   ec == boost::system::errc::not_enough_memory;
             if (exhausted) {
                 s->pause.expires_after(std::chrono::milliseconds(100));
                 auto [waited] = co_await s->pause.async_wait(as_result);
@@ -184,7 +202,8 @@ task<> listener::accept_loop(std::shared_ptr<state> s)
             continue;
         }
         auto& shared = to->shared();
-        if (shared.agent_connections.load(std::memory_order_relaxed) >= to->connection_limit()) continue;  // closes it
+        if (shared.agent_connections.load(std::memory_order_relaxed) >= to->connection_limit())
+            continue;  // closes it
         if (s->tcp) {
             const int on = 1;
             ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);

@@ -1,5 +1,6 @@
-// Listening sockets. A unix socket appears under its name with its final mode and group at once (made beside it, then renamed), a
-// stale one is replaced only after a connect to it failed, a living one is never taken over. Thread rule: the control thread.
+// Listening sockets. A unix socket appears under its name with its final mode and group at once (made beside
+// it, then renamed), a stale one is replaced only after a connect to it failed, a living one is never taken
+// over. Thread rule: the control thread.
 #pragma once
 
 #include "config/config.hpp"
@@ -22,7 +23,8 @@ struct socket_rights {
     std::string group;  ///< empty: the process's own
 };
 
-/// Binds and listens; returns the descriptor. Throws std::runtime_error: which path, what is wrong, what to do.
+/// Binds and listens; returns the descriptor. Throws std::runtime_error: which path, what is wrong, what to
+/// do.
 int listen_unix(const std::string& path, const socket_rights& rights);
 int listen_tcp(const config::tcp_address& at);
 

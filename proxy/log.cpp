@@ -21,10 +21,14 @@ constexpr auto linger = std::chrono::milliseconds(20);
 std::string_view name_of(config::log_level level) noexcept
 {
     switch (level) {
-    case config::log_level::debug: return "debug";
-    case config::log_level::info: return "info";
-    case config::log_level::warn: return "warn";
-    case config::log_level::error: return "error";
+    case config::log_level::debug:
+        return "debug";
+    case config::log_level::info:
+        return "info";
+    case config::log_level::warn:
+        return "warn";
+    case config::log_level::error:
+        return "error";
     }
     return "info";
 }
@@ -46,7 +50,8 @@ std::string timestamp()
 std::string plain_or_quoted(std::string_view value)
 {
     for (const char c : value)
-        if (static_cast<unsigned char>(c) <= 0x20 || c == '"' || c == '=' || c == '\\') return json_quote(value);
+        if (static_cast<unsigned char>(c) <= 0x20 || c == '"' || c == '=' || c == '\\')
+            return json_quote(value);
     return value.empty() ? std::string("\"\"") : std::string(value);
 }
 
@@ -88,7 +93,9 @@ struct logger::impl {
             if (!stopping) filled.wait_for(lock, linger, [&] { return stopping; });
             std::string batch;
             batch.swap(waiting);
-            if (dropped != 0) batch += "log: " + std::to_string(std::exchange(dropped, 0)) + " lines dropped, the reader is too slow\n";
+            if (dropped != 0)
+                batch += "log: " + std::to_string(std::exchange(dropped, 0)) +
+                         " lines dropped, the reader is too slow\n";
             writing = true;
             lock.unlock();
             std::string_view rest = batch;
@@ -125,8 +132,7 @@ struct logger::impl {
                 out += "\":" + value;
             }
             out += '}';
-        }
-        else {
+        } else {
             out = timestamp() + ' ';
             out += name_of(at);
             out += ' ';
@@ -168,13 +174,17 @@ void logger::configure(const config::logging& how)
     impl_->format = how.format;
 }
 
-bool logger::enabled(config::log_level level) const noexcept { return level >= impl_->level.load(std::memory_order_relaxed); }
+bool logger::enabled(config::log_level level) const noexcept
+{
+    return level >= impl_->level.load(std::memory_order_relaxed);
+}
 
 void logger::flush()
 {
     std::unique_lock lock(impl_->mutex);
     impl_->filled.notify_all();
-    impl_->emptied.wait_for(lock, std::chrono::seconds(1), [&] { return impl_->waiting.empty() && !impl_->writing; });
+    impl_->emptied.wait_for(lock, std::chrono::seconds(1),
+                            [&] { return impl_->waiting.empty() && !impl_->writing; });
 }
 
 void logger::write(config::log_level level, std::string_view message, fields with)
@@ -190,7 +200,8 @@ void logger::request(const metering::record& r, std::string_view detail)
 {
     if (!enabled(config::log_level::info)) return;
     const auto id = metering::format_request_id(r.request_id);
-    impl::strings texts{{"request", std::string(id.data(), id.size())}, {"session", std::string(r.session.view())}};
+    impl::strings texts{{"request", std::string(id.data(), id.size())},
+                        {"session", std::string(r.session.view())}};
     const auto add = [&](std::string_view key, std::string_view value) {
         if (!value.empty()) texts.emplace_back(key, value);
     };
@@ -198,7 +209,8 @@ void logger::request(const metering::record& r, std::string_view detail)
     add("provider", r.provider.view());
     add("route", r.route.view());
     add("model", r.model.view());
-    add("answered_model", r.answered_model.view() == r.model.view() ? std::string_view{} : r.answered_model.view());
+    add("answered_model",
+        r.answered_model.view() == r.model.view() ? std::string_view{} : r.answered_model.view());
     add("outcome", metering::to_string(r.end));
     add("error", r.error.view());
     add("usage", metering::to_string(r.source));
@@ -213,13 +225,14 @@ void logger::request(const metering::record& r, std::string_view detail)
                       {"bytes_in", std::to_string(r.bytes_in)},
                       {"bytes_out", std::to_string(r.bytes_out)},
                       {"stream", r.stream ? "true" : "false"}};
-    if (r.first_byte_us != 0) raw.emplace_back("ttfb_ms", std::to_string((r.first_byte_us - r.received_us) / 1000));
+    if (r.first_byte_us != 0)
+        raw.emplace_back("ttfb_ms", std::to_string((r.first_byte_us - r.received_us) / 1000));
     if (r.agent_gone) raw.emplace_back("agent_gone", "true");
     impl_->line(config::log_level::info, "request", texts, raw);
 }
 
-void logger::refused(std::string_view request_id, std::string_view session, std::string_view route, int status, std::string_view code,
-                     std::string_view detail)
+void logger::refused(std::string_view request_id, std::string_view session, std::string_view route,
+                     int status, std::string_view code, std::string_view detail)
 {
     if (!enabled(config::log_level::info)) return;
     impl::strings texts{{"request", std::string(request_id)}, {"code", std::string(code)}};

@@ -1,7 +1,7 @@
-// Structured logs on stderr, JSON or text: one line a request at its end, and what an operator can act on. Values are allow-listed by
-// who writes them: never a header's value, never a body, never a token. Lines are written by a thread of their own, so a slow
-// reader of the log never holds up a worker (lines over a bound are dropped and counted).
-// Thread rule: any thread.
+// Structured logs on stderr, JSON or text: one line a request at its end, and what an operator can act on.
+// Values are allow-listed by who writes them: never a header's value, never a body, never a token. Lines are
+// written by a thread of their own, so a slow reader of the log never holds up a worker (lines over a bound
+// are dropped and counted). Thread rule: any thread.
 #pragma once
 
 #include "config/config.hpp"
@@ -33,8 +33,8 @@ public:
     /// The one line of a forwarded request.
     void request(const metering::record& r, std::string_view detail);
     /// The one line of a request that the proxy refused itself.
-    void refused(std::string_view request_id, std::string_view session, std::string_view route, int status, std::string_view code,
-                 std::string_view detail);
+    void refused(std::string_view request_id, std::string_view session, std::string_view route, int status,
+                 std::string_view code, std::string_view detail);
     bool enabled(config::log_level level) const noexcept;
     void flush();
 

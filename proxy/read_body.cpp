@@ -1,5 +1,6 @@
-// Step 5: the body, bounded, and what must be known of it. JSON is scanned in one pass, never built into a tree, never changed but
-// for the one documented insertion. File uploads are not held: forward.cpp sends them on as they come.
+// Step 5: the body, bounded, and what must be known of it. JSON is scanned in one pass, never built into a
+// tree, never changed but for the one documented insertion. File uploads are not held: forward.cpp sends them
+// on as they come.
 #include "proxy/exchange.hpp"
 #include "proxy/http/chunked.hpp"
 
@@ -12,13 +13,18 @@ constexpr std::size_t worth_discarding = 1024 * 1024;
 
 failure too_large(std::size_t limit)
 {
-    return {errc::body_too_large, "The request's body is larger than " + std::to_string(limit) + " bytes (limits.max_body_bytes).", {}, 0};
+    return {errc::body_too_large,
+            "The request's body is larger than " + std::to_string(limit) + " bytes (limits.max_body_bytes).",
+            {},
+            0};
 }
 
 failure cut_short(const connection& c)
 {
-    if (c.expired() == waiting_for::body) return {errc::request_timeout, "The request's body did not arrive in time.", {}, 0};
-    return {errc::bad_request, "The request's body ended early.", "the agent hung up while sending its request", 0};
+    if (c.expired() == waiting_for::body)
+        return {errc::request_timeout, "The request's body did not arrive in time.", {}, 0};
+    return {errc::bad_request, "The request's body ended early.",
+            "the agent hung up while sending its request", 0};
 }
 
 task<failure> read_sized(exchange& x, std::size_t limit)
@@ -66,27 +72,33 @@ task<failure> read_chunked(exchange& x, std::size_t limit)
     co_return failure{};
 }
 
-/// The value of the form field `name` in a multipart body; empty: absent. Twice with different values: `ambiguous`.
-std::string form_field(std::string_view body, std::string_view content_type, std::string_view name, bool& ambiguous)
+/// The value of the form field `name` in a multipart body; empty: absent. Twice with different values:
+/// `ambiguous`.
+std::string form_field(std::string_view body, std::string_view content_type, std::string_view name,
+                       bool& ambiguous)
 {
     const auto at = content_type.find("boundary=");
     if (at == std::string_view::npos) return {};
     auto boundary = content_type.substr(at + 9);
-    if (boundary.starts_with('"')) boundary = boundary.substr(1, boundary.find('"', 1) - 1);
-    else boundary = boundary.substr(0, boundary.find_first_of("; \t"));
+    if (boundary.starts_with('"'))
+        boundary = boundary.substr(1, boundary.find('"', 1) - 1);
+    else
+        boundary = boundary.substr(0, boundary.find_first_of("; \t"));
     if (boundary.empty()) return {};
     const std::string marker = "--" + std::string(boundary);
     std::string found;
     bool seen = false;
     for (auto part = body.find(marker); part != std::string_view::npos;) {
         const auto next = body.find(marker, part + marker.size());
-        const auto text = body.substr(part + marker.size(), next == std::string_view::npos ? next : next - part - marker.size());
+        const auto text = body.substr(part + marker.size(),
+                                      next == std::string_view::npos ? next : next - part - marker.size());
         part = next;
         const auto blank = text.find("\r\n\r\n");
         if (blank == std::string_view::npos) continue;
         const auto head = text.substr(0, blank);
         const auto quoted = "name=\"" + std::string(name) + '"';
-        const bool named = head.find(quoted) != std::string_view::npos || head.find("name=" + std::string(name)) != std::string_view::npos;
+        const bool named = head.find(quoted) != std::string_view::npos ||
+                           head.find("name=" + std::string(name)) != std::string_view::npos;
         if (!named || head.find("filename=") != std::string_view::npos) continue;
         auto value = text.substr(blank + 4);
         if (value.ends_with("\r\n")) value.remove_suffix(2);
@@ -111,8 +123,7 @@ task<failure> read_body(exchange& x)
     if (x.head.framing == http::body_framing::length) {
         failure f = co_await read_sized(x, limit);
         if (f) co_return f;
-    }
-    else if (x.head.framing == http::body_framing::chunked) {
+    } else if (x.head.framing == http::body_framing::chunked) {
         failure f = co_await read_chunked(x, limit);
         if (f) co_return f;
     }
@@ -123,13 +134,17 @@ task<failure> read_body(exchange& x)
         x.facts = metering::scan_request(x.body);
         if (!x.facts.ambiguous_member.empty())
             co_return failure{errc::bad_request,
-                              "The JSON member \"" + x.facts.ambiguous_member + "\" stands twice or is not usable; send it once.", {}, 0};
+                              "The JSON member \"" + x.facts.ambiguous_member +
+                                  "\" stands twice or is not usable; send it once.",
+                              {},
+                              0};
         if (x.way->inserts_usage) x.edit = metering::include_usage_edit(x.facts);
-    }
-    else {
+    } else {
         bool ambiguous = false;
         x.facts.model = form_field(x.body, x.head.get("content-type"), "model", ambiguous);
-        if (ambiguous) co_return failure{errc::bad_request, "The form field \"model\" stands twice; send it once.", {}, 0};
+        if (ambiguous)
+            co_return failure{
+                errc::bad_request, "The form field \"model\" stands twice; send it once.", {}, 0};
         x.facts.text_bytes = 1024;
         x.facts.blobs = 1;
     }
@@ -139,8 +154,11 @@ task<failure> read_body(exchange& x)
 task<bool> discard_body(exchange& x)
 {
     auto& c = x.agent;
-    if (x.head.expects_continue) co_return false;  // the agent waits for a word before it sends: it gets the refusal instead
-    if (x.head.framing != http::body_framing::length || x.head.content_length > worth_discarding + x.body.size()) co_return false;
+    if (x.head.expects_continue)
+        co_return false;  // the agent waits for a word before it sends: it gets the refusal instead
+    if (x.head.framing != http::body_framing::length ||
+        x.head.content_length > worth_discarding + x.body.size())
+        co_return false;
     std::uint64_t left = x.head.content_length - x.body.size();
     x.agent.limit().expect(waiting_for::body, seconds_of(x.rt->settings->bounds.head_timeout));
     while (left != 0) {

@@ -1,4 +1,5 @@
-// Step 1: the head, within strict limits. A head that two readers could understand differently is refused and the connection closed.
+// Step 1: the head, within strict limits. A head that two readers could understand differently is refused and
+// the connection closed.
 #include "proxy/exchange.hpp"
 
 namespace keyhole::proxy {
@@ -10,15 +11,20 @@ failure explain(http::head_error e)
     switch (e) {
     case head_error::too_large:
         return {errc::head_too_large, "The request's header fields are too large or too many.", {}, 0};
-    case head_error::bad_version: return {errc::bad_request, "Only HTTP/1.1 and HTTP/1.0 are spoken here.", {}, 0};
+    case head_error::bad_version:
+        return {errc::bad_request, "Only HTTP/1.1 and HTTP/1.0 are spoken here.", {}, 0};
     case head_error::bad_framing:
         return {errc::bad_request,
-                "Content-Length and Transfer-Encoding contradict each other or are not understood; send exactly one of them.",
+                "Content-Length and Transfer-Encoding contradict each other or are not understood; send "
+                "exactly one of them.",
                 {},
                 0};
-    case head_error::bad_host: return {errc::bad_request, "An HTTP/1.1 request carries exactly one Host field.", {}, 0};
-    case head_error::bad_line: return {errc::bad_request, "The request line is malformed.", {}, 0};
-    default: return {errc::bad_request, "A header field is malformed.", {}, 0};
+    case head_error::bad_host:
+        return {errc::bad_request, "An HTTP/1.1 request carries exactly one Host field.", {}, 0};
+    case head_error::bad_line:
+        return {errc::bad_request, "The request line is malformed.", {}, 0};
+    default:
+        return {errc::bad_request, "A header field is malformed.", {}, 0};
     }
 }
 
@@ -52,8 +58,10 @@ task<failure> read_head(exchange& x)
         if (length > bounds.max_head_bytes || (length == 0 && c.unread().size() >= bounds.max_head_bytes))
             co_return explain(http::head_error::too_large);
         if (length != 0) break;
-        // Garbage and TLS hellos never grow a blank line: refuse them as soon as the first line cannot be one.
-        if (!c.unread().empty() && !http::is_token(c.unread().substr(0, 1))) co_return explain(http::head_error::bad_line);
+        // Garbage and TLS hellos never grow a blank line: refuse them as soon as the first line cannot be
+        // one.
+        if (!c.unread().empty() && !http::is_token(c.unread().substr(0, 1)))
+            co_return explain(http::head_error::bad_line);
         const bool more = co_await c.read_more();
         if (more) continue;
         if (c.expired() == waiting_for::head)
@@ -70,7 +78,10 @@ task<failure> read_head(exchange& x)
     x.body_read = x.head.framing == http::body_framing::none;
     x.codex = x.head.get("originator").starts_with("codex_");
     if (x.head.verb == http::method::connect)
-        co_return failure{errc::method_not_allowed, "CONNECT is not served: this is a reverse proxy for model APIs.", {}, 0};
+        co_return failure{errc::method_not_allowed,
+                          "CONNECT is not served: this is a reverse proxy for model APIs.",
+                          {},
+                          0};
     if (x.head.verb == http::method::trace || x.head.verb == http::method::other)
         co_return failure{errc::method_not_allowed, "This method is not served.", {}, 0};
     auto bad = parse_target(x.head.target, &names_provider, x.rt.get(), x.where);

@@ -1,6 +1,7 @@
-// Step 10: the answer, as it comes. Each read leaves for the agent at once (NOTHING_WAITS) in one write; the meter looks at the same
-// bytes afterwards. A slow agent holds back the provider, not memory: nothing is read while a write waits. What the agent must not
-// see (the key, an inserted usage chunk) is taken out in place. A cut answer never looks whole.
+// Step 10: the answer, as it comes. Each read leaves for the agent at once (NOTHING_WAITS) in one write; the
+// meter looks at the same bytes afterwards. A slow agent holds back the provider, not memory: nothing is read
+// while a write waits. What the agent must not see (the key, an inserted usage chunk) is taken out in place.
+// A cut answer never looks whole.
 #include "proxy/exchange.hpp"
 #include "proxy/http/chunked.hpp"
 #include "proxy/upstream/masking.hpp"
@@ -11,11 +12,12 @@
 namespace keyhole::proxy {
 namespace {
 
-constexpr std::size_t tail_room = 8;                   // CRLF and the last chunk
-constexpr std::size_t longest_error_body = 512 * 1024; // an error body is masked whole up to here
+constexpr std::size_t tail_room = 8;                    // CRLF and the last chunk
+constexpr std::size_t longest_error_body = 512 * 1024;  // an error body is masked whole up to here
 constexpr std::string_view last_chunk = "0\r\n\r\n";
 
-/// The relay's own state: one buffer, lent by the worker, with room before and after the payload for chunk framing.
+/// The relay's own state: one buffer, lent by the worker, with room before and after the payload for chunk
+/// framing.
 struct relaying {
     explicit relaying(exchange& owner)
         : x(owner)
@@ -33,19 +35,19 @@ struct relaying {
     exchange& x;
     connection& c;
     std::unique_ptr<char[]> buffer;
-    std::size_t base;       ///< reads land here
+    std::size_t base;  ///< reads land here
     std::size_t room;
-    std::size_t have = 0;   ///< raw bytes at base
+    std::size_t have = 0;  ///< raw bytes at base
     upstream::stream_masker masker;
-    std::string carry;      ///< the end of the last payload, which could be the beginning of the key
+    std::string carry;  ///< the end of the last payload, which could be the beginning of the key
     http::chunk_decoder chunks;
-    std::uint64_t left = 0; ///< of a body with a length
+    std::uint64_t left = 0;  ///< of a body with a length
     bool done = false;
     bool to_agent_chunked = false;
-    std::string head;       ///< until it is sent
+    std::string head;  ///< until it is sent
     std::optional<metering::include_usage_filter> filter;
     std::size_t drained = 0;
-    bool hung_up = false;   ///< the policy for a hang-up is in force
+    bool hung_up = false;  ///< the policy for a hang-up is in force
     bool cancelled = false;
 
     char* raw() { return buffer.get() + base; }
@@ -54,12 +56,17 @@ struct relaying {
 failure cut(exchange& x, std::string_view detail)
 {
     const auto& name = x.to->provider.name;
-    if (x.agent.cut() == cut_reason::revoked) return {errc::session_revoked, "The session was revoked.", std::string(detail), 0};
+    if (x.agent.cut() == cut_reason::revoked)
+        return {errc::session_revoked, "The session was revoked.", std::string(detail), 0};
     if (x.agent.cut() == cut_reason::shutdown)
-        return {errc::shutting_down, "The proxy is shutting down; try again in a moment.", std::string(detail), 1};
+        return {errc::shutting_down, "The proxy is shutting down; try again in a moment.",
+                std::string(detail), 1};
     if (x.agent.expired() == waiting_for::first_byte)
-        return {errc::provider_timeout, "The provider " + name + " took the request but did not answer in time.", std::string(detail), 0};
-    return {errc::provider_unreachable, "The provider " + name + " broke the connection before it answered.", std::string(detail), 0};
+        return {errc::provider_timeout,
+                "The provider " + name + " took the request but did not answer in time.", std::string(detail),
+                0};
+    return {errc::provider_unreachable, "The provider " + name + " broke the connection before it answered.",
+            std::string(detail), 0};
 }
 
 /// How an answer that did not reach its end is entered in the ledger.
@@ -67,18 +74,24 @@ metering::outcome cut_outcome(const relaying& r)
 {
     if (r.c.cut() == cut_reason::revoked) return metering::outcome::revoked;
     if (r.c.cut() == cut_reason::shutdown) return metering::outcome::shutdown;
-    if (r.cancelled || r.c.agent_gone() || r.c.expired() == waiting_for::drain) return metering::outcome::agent_gone;
+    if (r.cancelled || r.c.agent_gone() || r.c.expired() == waiting_for::drain)
+        return metering::outcome::agent_gone;
     return metering::outcome::provider_cut;
 }
 
 std::string_view cut_error(const relaying& r)
 {
     switch (r.c.expired()) {
-    case waiting_for::first_byte: return "first_byte_timeout";
-    case waiting_for::answer: return "idle_timeout";
-    case waiting_for::drain: return "drain_timeout";
-    case waiting_for::agent_to_read: return "agent_stalled";
-    default: return r.c.agent_gone() ? "agent_gone" : "provider_reset";
+    case waiting_for::first_byte:
+        return "first_byte_timeout";
+    case waiting_for::answer:
+        return "idle_timeout";
+    case waiting_for::drain:
+        return "drain_timeout";
+    case waiting_for::agent_to_read:
+        return "agent_stalled";
+    default:
+        return r.c.agent_gone() ? "agent_gone" : "provider_reset";
     }
 }
 
@@ -97,7 +110,8 @@ void hang_up(relaying& r)
     auto& x = r.x;
     auto& shared = r.c.home().shared();
     if (x.meter && x.meter->so_far().terminal) {
-        r.c.limit().expect(waiting_for::drain, std::chrono::seconds(1));  // only the framing's end is still to come
+        r.c.limit().expect(waiting_for::drain,
+                           std::chrono::seconds(1));  // only the framing's end is still to come
         return;
     }
     x.row().agent_gone = true;
@@ -114,7 +128,8 @@ void hang_up(relaying& r)
 /// Reads from the provider behind what is there. 0: its end, or an error (in `ec`).
 task<std::size_t> read_some(relaying& r, error_code& ec)
 {
-    auto [error, n] = co_await r.x.line->async_read_some(asio::buffer(r.raw() + r.have, r.room - r.have), as_result);
+    auto [error, n] =
+        co_await r.x.line->async_read_some(asio::buffer(r.raw() + r.have, r.room - r.have), as_result);
     ec = error;
     r.have += n;
     co_return n;
@@ -135,18 +150,22 @@ task<failure> read_answer_head(relaying& r)
             r.have -= length;
             searched = 0;
             if (e != http::head_error::none || x.answer.status == 101)
-                co_return failure{errc::provider_bad_answer, "The provider's answer is not understood.", "malformed answer head", 0};
+                co_return failure{errc::provider_bad_answer, "The provider's answer is not understood.",
+                                  "malformed answer head", 0};
             if (x.answer.status >= 200) co_return failure{};
             continue;
         }
         if (r.have == r.room)
-            co_return failure{errc::provider_bad_answer, "The provider's answer is not understood.", "answer head too large", 0};
+            co_return failure{errc::provider_bad_answer, "The provider's answer is not understood.",
+                              "answer head too large", 0};
         error_code ec;
         const std::size_t n = co_await read_some(r, ec);
         if (n == 0) {
-            const bool garbage = r.have != 0 && x.agent.expired() == waiting_for::nothing && x.agent.cut() == cut_reason::none;
+            const bool garbage =
+                r.have != 0 && x.agent.expired() == waiting_for::nothing && x.agent.cut() == cut_reason::none;
             if (garbage)
-                co_return failure{errc::provider_bad_answer, "The provider's answer is not understood.", "answer head cut short", 0};
+                co_return failure{errc::provider_bad_answer, "The provider's answer is not understood.",
+                                  "answer head cut short", 0};
             co_return cut(x, ec.message());
         }
         if (x.row().first_byte_us == 0) x.row().first_byte_us = metering::now_us();
@@ -159,7 +178,8 @@ struct payload {
     std::string_view view() const noexcept { return {at, size}; }
 };
 
-/// Takes the transfer coding off the raw bytes at hand. The payload lies in the buffer, framing room around it.
+/// Takes the transfer coding off the raw bytes at hand. The payload lies in the buffer, framing room around
+/// it.
 payload decode(relaying& r)
 {
     payload out{r.raw(), 0};
@@ -179,7 +199,9 @@ payload decode(relaying& r)
         r.x.reuse.nothing_unread = r.done && n == r.have;
         break;
     }
-    case http::body_framing::until_close: out.size = r.have; break;
+    case http::body_framing::until_close:
+        out.size = r.have;
+        break;
     case http::body_framing::none:
         r.done = true;
         r.x.reuse.nothing_unread = r.have == 0;
@@ -189,7 +211,8 @@ payload decode(relaying& r)
     return out;
 }
 
-/// KEY_STAYS_HOME for bodies: whole keys are starred out; the beginning of one at the end of a read waits for the next.
+/// KEY_STAYS_HOME for bodies: whole keys are starred out; the beginning of one at the end of a read waits for
+/// the next.
 void mask(relaying& r, payload& p)
 {
     if (!r.x.key) return;
@@ -204,8 +227,7 @@ void mask(relaying& r, payload& p)
     if (waiting != 0 && r.done) {
         std::memset(p.at + p.size - waiting, '*', waiting);  // an end that is a long part of the key
         masked = true;
-    }
-    else if (waiting != 0) {
+    } else if (waiting != 0) {
         r.carry.assign(p.at + p.size - waiting, waiting);
         p.size -= waiting;
     }
@@ -227,8 +249,7 @@ task<bool> send(relaying& r, payload p, bool last)
         }
         if (last && r.to_agent_chunked) edited += last_chunk;
         p = {edited.data(), edited.size()};
-    }
-    else if (r.to_agent_chunked) {
+    } else if (r.to_agent_chunked) {
         // The framing is written around the payload where it lies.
         char* end = p.at + p.size;
         if (p.size != 0) {
@@ -246,7 +267,8 @@ task<bool> send(relaying& r, payload p, bool last)
     if (r.head.empty() && p.size == 0) co_return true;
     r.c.limit().expect(waiting_for::agent_to_read, seconds_of(r.x.rt->settings->bounds.write_timeout));
     const std::string_view head = r.head;
-    const bool written = co_await r.c.write(head.empty() ? p.view() : head, head.empty() ? std::string_view{} : p.view());
+    const bool written =
+        co_await r.c.write(head.empty() ? p.view() : head, head.empty() ? std::string_view{} : p.view());
     if (written) r.x.answer_begun = true;
     r.head.clear();
     co_return written;
@@ -258,7 +280,8 @@ void note_progress(relaying& r)
     auto& row = r.x.row();
     const auto& seen = r.x.meter->so_far();
     row.counts = seen.counts;
-    row.source = seen.source == metering::usage_source::none ? metering::usage_source::none : metering::usage_source::provider_partial;
+    row.source = seen.source == metering::usage_source::none ? metering::usage_source::none
+                                                             : metering::usage_source::provider_partial;
 }
 
 void finish(relaying& r)
@@ -266,13 +289,17 @@ void finish(relaying& r)
     auto& x = r.x;
     x.answer_complete = true;
     x.reuse.response_complete = true;
-    x.reuse.response_keeps_alive = x.answer.keep_alive && x.answer.http_1_1 && x.answer.framing != http::body_framing::until_close;
+    x.reuse.response_keeps_alive =
+        x.answer.keep_alive && x.answer.http_1_1 && x.answer.framing != http::body_framing::until_close;
     using metering::outcome;
     outcome end = outcome::ok;
     const auto& seen = x.meter->finish(true);
-    if (x.answer.status >= 400) end = outcome::provider_error;
-    else if (seen.error_event) end = outcome::stream_error;
-    else if (x.row().agent_gone) end = outcome::agent_gone;
+    if (x.answer.status >= 400)
+        end = outcome::provider_error;
+    else if (seen.error_event)
+        end = outcome::stream_error;
+    else if (x.row().agent_gone)
+        end = outcome::agent_gone;
     account(x, end, {}, {});
 }
 
@@ -292,7 +319,8 @@ task<failure> relay_body(relaying& r)
             co_return failure{errc::provider_bad_answer, "The provider's answer is malformed.", {}, 0};
         }
         row.bytes_out += static_cast<std::int64_t>(p.size);
-        if (p.size != 0 && row.first_token_us == 0 && x.answer.status < 300) row.first_token_us = metering::now_us();
+        if (p.size != 0 && row.first_token_us == 0 && x.answer.status < 300)
+            row.first_token_us = metering::now_us();
         const std::string_view metered = p.view();
         if (r.done) {
             // The last piece: the row is settled before the agent learns that the answer is over.
@@ -310,12 +338,13 @@ task<failure> relay_body(relaying& r)
             x.meter->feed(metered);
             r.drained += metered.size();
             if (r.drained > x.rt->settings->gone.drain_bytes) x.line->close();
-        }
-        else if (p.size != 0 || first) {
-            // The framing overwrites what surrounds the payload, never the payload: the meter reads it after the write.
+        } else if (p.size != 0 || first) {
+            // The framing overwrites what surrounds the payload, never the payload: the meter reads it after
+            // the write.
             payload out = p;
             mask(r, out);
-            const bool held_back = !r.carry.empty();  // then the framing stands on bytes that the meter has not seen
+            const bool held_back =
+                !r.carry.empty();  // then the framing stands on bytes that the meter has not seen
             if (held_back) x.meter->feed(metered);
             const bool written = co_await send(r, out, false);
             if (!held_back) x.meter->feed(metered);
@@ -327,7 +356,9 @@ task<failure> relay_body(relaying& r)
         error_code ec;
         const std::size_t n = co_await read_some(r, ec);
         if (n != 0) continue;
-        if (ec == asio::error::eof && x.answer.framing == http::body_framing::until_close && r.c.cut() == cut_reason::none) {
+        if (ec == asio::error::eof && x.answer.framing == http::body_framing::until_close &&
+            r.c.cut() == cut_reason::none)
+        {
             r.done = true;
             payload rest{r.raw(), 0};
             mask(r, rest);
@@ -362,7 +393,8 @@ task<failure> relay_error(relaying& r)
         break;
     }
     if (!r.done) {
-        account(x, metering::outcome::provider_cut, r.chunks.failed() ? std::string_view("bad_chunk") : cut_error(r),
+        account(x, metering::outcome::provider_cut,
+                r.chunks.failed() ? std::string_view("bad_chunk") : cut_error(r),
                 "an error answer that is cut, malformed or over 512 KiB");
         co_return failure{errc::provider_bad_answer, "The provider's error answer broke off.", {}, 0};
     }
@@ -382,7 +414,8 @@ task<failure> relay_error(relaying& r)
     co_return failure{};
 }
 
-/// Decides how the answer goes on: framing towards the agent, and whether an inserted usage chunk must come out.
+/// Decides how the answer goes on: framing towards the agent, and whether an inserted usage chunk must come
+/// out.
 void prepare(relaying& r)
 {
     auto& x = r.x;
@@ -411,7 +444,8 @@ task<failure> relay_answer(relaying& r)
     if (bad) {
         const bool waited = r.c.agent_gone() || r.c.cut() != cut_reason::none || r.cancelled;
         account(x, waited ? cut_outcome(r) : metering::outcome::provider_down,
-                bad.code == errc::provider_bad_answer ? std::string_view("bad_answer") : cut_error(r), bad.log_detail);
+                bad.code == errc::provider_bad_answer ? std::string_view("bad_answer") : cut_error(r),
+                bad.log_detail);
         co_return bad;
     }
     prepare(r);
@@ -420,8 +454,10 @@ task<failure> relay_answer(relaying& r)
         co_return f;
     }
     std::optional<std::uint64_t> length;
-    if (x.answer.framing == http::body_framing::length && !r.filter) length = x.answer.content_length;
-    else if (x.answer.framing == http::body_framing::none && x.answer.status != 204 && x.answer.status != 304) length = 0;
+    if (x.answer.framing == http::body_framing::length && !r.filter)
+        length = x.answer.content_length;
+    else if (x.answer.framing == http::body_framing::none && x.answer.status != 204 && x.answer.status != 304)
+        length = 0;
     bool keeps_alive = true;
     const bool has_body = x.answer.framing != http::body_framing::none;
     r.to_agent_chunked = has_body && !length && x.head.http_1_1;
@@ -450,7 +486,8 @@ task<failure> relay(exchange& x)
     }
     c.set_upstream(nullptr);
     c.limit().rest();
-    if (!out && upstream::may_reuse(x.reuse) && c.cut() == cut_reason::none) c.home().pool().give_back(std::move(x.line));
+    if (!out && upstream::may_reuse(x.reuse) && c.cut() == cut_reason::none)
+        c.home().pool().give_back(std::move(x.line));
     x.line.reset();
     co_return out;
 }

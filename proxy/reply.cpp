@@ -24,15 +24,20 @@ constexpr std::array rows{
     row{errc::unknown_token, 403, "unknown_token", "permission_error", "permission_error", false},
     row{errc::session_expired, 403, "session_expired", "permission_error", "permission_error", false},
     row{errc::session_revoked, 403, "session_revoked", "permission_error", "permission_error", false},
-    row{errc::conflicting_credentials, 403, "conflicting_credentials", "permission_error", "permission_error", false},
+    row{errc::conflicting_credentials, 403, "conflicting_credentials", "permission_error", "permission_error",
+        false},
     row{errc::too_many_connections, 503, "too_many_connections", "server_error", "overloaded_error", true},
     row{errc::unknown_route, 404, "unknown_route", "invalid_request_error", "not_found_error", false},
-    row{errc::method_not_allowed, 405, "method_not_allowed", "invalid_request_error", "invalid_request_error", false},
-    row{errc::upgrade_required, 426, "upgrade_required", "invalid_request_error", "invalid_request_error", false},
+    row{errc::method_not_allowed, 405, "method_not_allowed", "invalid_request_error", "invalid_request_error",
+        false},
+    row{errc::upgrade_required, 426, "upgrade_required", "invalid_request_error", "invalid_request_error",
+        false},
     row{errc::provider_not_configured, 503, "provider_not_configured", "server_error", "api_error", false},
-    row{errc::provider_not_allowed, 403, "provider_not_allowed", "permission_error", "permission_error", false},
+    row{errc::provider_not_allowed, 403, "provider_not_allowed", "permission_error", "permission_error",
+        false},
     row{errc::model_not_allowed, 403, "model_not_allowed", "permission_error", "permission_error", false},
-    row{errc::operation_not_allowed, 403, "operation_not_allowed", "permission_error", "permission_error", false},
+    row{errc::operation_not_allowed, 403, "operation_not_allowed", "permission_error", "permission_error",
+        false},
     row{errc::model_unpriced, 403, "model_unpriced", "permission_error", "permission_error", false},
     row{errc::budget_exceeded, 402, "budget_exceeded", "insufficient_quota", "billing_error", false},
     row{errc::rate_limited, 429, "rate_limited", "rate_limit_error", "rate_limit_error", true},
@@ -55,42 +60,68 @@ const row& row_of(errc code) noexcept
 std::string_view reason_of(int status) noexcept
 {
     switch (status) {
-    case 200: return "OK";
-    case 204: return "No Content";
-    case 400: return "Bad Request";
-    case 401: return "Unauthorized";
-    case 402: return "Payment Required";
-    case 403: return "Forbidden";
-    case 404: return "Not Found";
-    case 405: return "Method Not Allowed";
-    case 408: return "Request Timeout";
-    case 413: return "Content Too Large";
-    case 426: return "Upgrade Required";
-    case 429: return "Too Many Requests";
-    case 431: return "Request Header Fields Too Large";
-    case 502: return "Bad Gateway";
-    case 503: return "Service Unavailable";
-    case 504: return "Gateway Timeout";
-    default: return "Internal Server Error";
+    case 200:
+        return "OK";
+    case 204:
+        return "No Content";
+    case 400:
+        return "Bad Request";
+    case 401:
+        return "Unauthorized";
+    case 402:
+        return "Payment Required";
+    case 403:
+        return "Forbidden";
+    case 404:
+        return "Not Found";
+    case 405:
+        return "Method Not Allowed";
+    case 408:
+        return "Request Timeout";
+    case 413:
+        return "Content Too Large";
+    case 426:
+        return "Upgrade Required";
+    case 429:
+        return "Too Many Requests";
+    case 431:
+        return "Request Header Fields Too Large";
+    case 502:
+        return "Bad Gateway";
+    case 503:
+        return "Service Unavailable";
+    case 504:
+        return "Gateway Timeout";
+    default:
+        return "Internal Server Error";
     }
 }
 
 std::string_view gemini_status(int status) noexcept
 {
     switch (status) {
-    case 400: return "INVALID_ARGUMENT";
-    case 401: return "UNAUTHENTICATED";
-    case 403: return "PERMISSION_DENIED";
-    case 404: return "NOT_FOUND";
+    case 400:
+        return "INVALID_ARGUMENT";
+    case 401:
+        return "UNAUTHENTICATED";
+    case 403:
+        return "PERMISSION_DENIED";
+    case 404:
+        return "NOT_FOUND";
     case 402:
-    case 429: return "RESOURCE_EXHAUSTED";
-    case 503: return "UNAVAILABLE";
-    case 504: return "DEADLINE_EXCEEDED";
-    default: return "INTERNAL";
+    case 429:
+        return "RESOURCE_EXHAUSTED";
+    case 503:
+        return "UNAVAILABLE";
+    case 504:
+        return "DEADLINE_EXCEEDED";
+    default:
+        return "INTERNAL";
     }
 }
 
-std::string error_body(const row& r, int status, std::string_view name, std::string_view message, const reply_context& context)
+std::string error_body(const row& r, int status, std::string_view name, std::string_view message,
+                       const reply_context& context)
 {
     std::string out;
     switch (context.api) {
@@ -102,7 +133,8 @@ std::string error_body(const row& r, int status, std::string_view name, std::str
         out += R"("},"request_id":)" + json_quote(context.request_id) + "}";
         return out;
     case config::dialect::gemini:
-        out = R"({"error":{"code":)" + std::to_string(status) + R"(,"message":)" + json_quote(message) + R"(,"status":")";
+        out = R"({"error":{"code":)" + std::to_string(status) + R"(,"message":)" + json_quote(message) +
+              R"(,"status":")";
         out += gemini_status(status);
         out += R"(","details":[{"reason":")";
         out += name;
@@ -119,7 +151,8 @@ std::string error_body(const row& r, int status, std::string_view name, std::str
         out += name;
         out += R"("})";
         return out;
-    case config::dialect::openai: break;
+    case config::dialect::openai:
+        break;
     }
     out = R"({"error":{"message":)" + json_quote(message) + R"(,"type":")";
     out += r.openai_type;
@@ -129,7 +162,10 @@ std::string error_body(const row& r, int status, std::string_view name, std::str
     return out;
 }
 
-bool as_quota(errc code, bool codex) noexcept { return codex && code == errc::budget_exceeded; }
+bool as_quota(errc code, bool codex) noexcept
+{
+    return codex && code == errc::budget_exceeded;
+}
 
 }  // namespace
 
@@ -143,25 +179,30 @@ std::string json_quote(std::string_view text)
         if (c == '"' || c == '\\') {
             out += '\\';
             out += c;
-        }
-        else if (u < 0x20) {
+        } else if (u < 0x20) {
             constexpr std::string_view hex = "0123456789abcdef";
             out += "\\u00";
             out += hex[u >> 4U];
             out += hex[u & 15U];
-        }
-        else out += c;
+        } else
+            out += c;
     }
     out += '"';
     return out;
 }
 
-int status_of(errc code, bool codex) noexcept { return as_quota(code, codex) ? 429 : row_of(code).status; }
+int status_of(errc code, bool codex) noexcept
+{
+    return as_quota(code, codex) ? 429 : row_of(code).status;
+}
 
-std::string_view code_of(errc code) noexcept { return row_of(code).name; }
+std::string_view code_of(errc code) noexcept
+{
+    return row_of(code).name;
+}
 
-std::string reply_with(int status, std::string_view content_type, std::string_view body, const reply_context& context,
-                       std::string_view extra_fields)
+std::string reply_with(int status, std::string_view content_type, std::string_view body,
+                       const reply_context& context, std::string_view extra_fields)
 {
     std::string out;
     out.reserve(256 + extra_fields.size() + body.size());

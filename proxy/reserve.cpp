@@ -1,5 +1,6 @@
-// Step 6: BUDGET_HOLDS. What the request may cost at most is held on the session's limits, and its account's, before a byte leaves.
-// What can't be known beforehand (an undeclared answer length) is bounded by sessions.reserve_output_tokens; docs/configuration.md says so.
+// Step 6: BUDGET_HOLDS. What the request may cost at most is held on the session's limits, and its account's,
+// before a byte leaves. What can't be known beforehand (an undeclared answer length) is bounded by
+// sessions.reserve_output_tokens; docs/configuration.md says so.
 #include "proxy/exchange.hpp"
 
 #include <algorithm>
@@ -18,11 +19,16 @@ std::string amount(metering::limit_unit unit, std::int64_t value)
 std::string_view name_of(metering::limit_window w) noexcept
 {
     switch (w) {
-    case metering::limit_window::minute: return "minute";
-    case metering::limit_window::hour: return "hour";
-    case metering::limit_window::day: return "day";
-    case metering::limit_window::month: return "month";
-    case metering::limit_window::total: break;
+    case metering::limit_window::minute:
+        return "minute";
+    case metering::limit_window::hour:
+        return "hour";
+    case metering::limit_window::day:
+        return "day";
+    case metering::limit_window::month:
+        return "month";
+    case metering::limit_window::total:
+        break;
     }
     return "total";
 }
@@ -32,7 +38,8 @@ failure explain(const metering::refusal& r, std::int64_t now_us)
     using metering::limit_unit;
     using metering::limit_window;
     const auto limit = metering::to_string(r.which);
-    std::string text = "The limit " + limit + " of " + r.owner + " is reached: " + amount(r.which.unit, r.used) + " used";
+    std::string text =
+        "The limit " + limit + " of " + r.owner + " is reached: " + amount(r.which.unit, r.used) + " used";
     if (r.reserved != 0) text += ", " + amount(r.which.unit, r.reserved) + " held by running requests";
     if (r.which.unit != limit_unit::requests && r.which.unit != limit_unit::concurrency)
         text += ", this request may need up to " + amount(r.which.unit, r.asked);
@@ -40,11 +47,13 @@ failure explain(const metering::refusal& r, std::int64_t now_us)
     if (r.which.unit == limit_unit::concurrency)
         return {errc::concurrency_limited, text + " Wait for a running request to end.", {}, 1};
     if (r.which.window == limit_window::minute) {
-        const auto wait = std::clamp<std::int64_t>((r.resets_us - now_us) / 1'000'000 + 1, 1, longest_retry_after);
+        const auto wait =
+            std::clamp<std::int64_t>((r.resets_us - now_us) / 1'000'000 + 1, 1, longest_retry_after);
         return {errc::rate_limited, text, {}, static_cast<int>(wait)};
     }
-    text += r.resets_us != 0 && r.resets_us != INT64_MAX ? " It starts anew with the next " + std::string(name_of(r.which.window)) + "."
-                                                          : std::string(" Ask whoever runs Keyhole to raise it.");
+    text += r.resets_us != 0 && r.resets_us != INT64_MAX
+                ? " It starts anew with the next " + std::string(name_of(r.which.window)) + "."
+                : std::string(" Ask whoever runs Keyhole to raise it.");
     return {errc::budget_exceeded, text, {}, 0};
 }
 
@@ -57,18 +66,24 @@ failure reserve(exchange& x)
     if (!model.empty() && !x.who->may_use_model(model))
         return {errc::model_not_allowed, "This session may not use the model " + model + ".", {}, 0};
     if (model.empty() && !x.who->info.models.empty() && route.counts)
-        return {errc::model_not_allowed, "This session may use certain models only, and the request names none.", {}, 0};
+        return {errc::model_not_allowed,
+                "This session may use certain models only, and the request names none.",
+                {},
+                0};
     if (!route.counts) return {};
 
     const auto& rules = x.rt->settings->sessions;
     const auto& provider = x.to->provider.name;
     const auto* price = x.rt->prices->find(provider, model);
-    if (price == nullptr && rules.refuse_unpriced && x.who->budget->limits_money() && route.wire != metering::wire::none)
+    if (price == nullptr && rules.refuse_unpriced && x.who->budget->limits_money() &&
+        route.wire != metering::wire::none)
         return {errc::model_unpriced,
                 "The model " + (model.empty() ? std::string("(none)") : model) +
-                    " has no price, and this session has a money limit. The operator adds it to a [[prices]] file, or allows "
+                    " has no price, and this session has a money limit. The operator adds it to a [[prices]] "
+                    "file, or allows "
                     "unpriced models with sessions.refuse_unpriced = false.",
-                {}, 0};
+                {},
+                0};
 
     std::int64_t output = rules.reserve_output_tokens;
     if (x.facts.max_tokens && *x.facts.max_tokens >= 0) output = std::min(output, *x.facts.max_tokens);

@@ -14,84 +14,87 @@ using metering::wire;
 constexpr bool counted = true;
 constexpr bool free_of_charge = false;
 
-// Sources: OpenAI's and Anthropic's API references. A retrieved response repeats the usage of one that was billed when it was made.
+// Sources: OpenAI's and Anthropic's API references. A retrieved response repeats the usage of one that was
+// billed when it was made.
 constexpr std::array table{
     // OpenAI and everything compatible
-    route{method::post, "/chat/completions", dialect::openai, "chat", wire::openai_chat, body_kind::json, counted, true,
-          "POST /v1/chat/completions"},
-    route{method::post, "/completions", dialect::openai, "completions", wire::openai_completions, body_kind::json, counted, true,
-          "POST /v1/completions"},
-    route{method::post, "/responses", dialect::openai, "responses", wire::openai_responses, body_kind::json, counted, false,
-          "POST /v1/responses"},
-    route{method::post, "/responses/input_tokens", dialect::openai, "count_tokens", wire::none, body_kind::json, free_of_charge,
-          false, "POST /v1/responses/input_tokens"},
-    route{method::post, "/responses/compact", dialect::openai, "responses", wire::openai_responses, body_kind::json, counted, false,
-          "POST /v1/responses/compact"},
-    route{method::get, "/responses/{id}", dialect::openai, "responses", wire::none, body_kind::none, free_of_charge, false,
-          "GET /v1/responses/{id}"},
-    route{method::delete_, "/responses/{id}", dialect::openai, "responses", wire::none, body_kind::none, free_of_charge, false,
-          "DELETE /v1/responses/{id}"},
-    route{method::post, "/responses/{id}/cancel", dialect::openai, "responses", wire::none, body_kind::json, free_of_charge, false,
-          "POST /v1/responses/{id}/cancel"},
-    route{method::get, "/responses/{id}/input_items", dialect::openai, "responses", wire::none, body_kind::none, free_of_charge,
-          false, "GET /v1/responses/{id}/input_items"},
-    route{method::post, "/embeddings", dialect::openai, "embeddings", wire::openai_embeddings, body_kind::json, counted, false,
-          "POST /v1/embeddings"},
-    route{method::get, "/models", dialect::openai, "models", wire::none, body_kind::none, free_of_charge, false,
-          "GET /v1/models"},
-    route{method::get, "/models/{id}", dialect::openai, "models", wire::none, body_kind::none, free_of_charge, false,
-          "GET /v1/models/{id}"},
-    route{method::post, "/images/generations", dialect::openai, "images", wire::openai_images, body_kind::json, counted, false,
-          "POST /v1/images/generations"},
-    route{method::post, "/images/edits", dialect::openai, "images", wire::openai_images, body_kind::multipart, counted, false,
-          "POST /v1/images/edits"},
-    route{method::post, "/images/variations", dialect::openai, "images", wire::openai_images, body_kind::multipart, counted, false,
-          "POST /v1/images/variations"},
-    route{method::post, "/audio/speech", dialect::openai, "audio", wire::openai_audio, body_kind::json, counted, false,
-          "POST /v1/audio/speech"},
-    route{method::post, "/audio/transcriptions", dialect::openai, "audio", wire::openai_audio, body_kind::multipart, counted, false,
-          "POST /v1/audio/transcriptions"},
-    route{method::post, "/audio/translations", dialect::openai, "audio", wire::openai_audio, body_kind::multipart, counted, false,
-          "POST /v1/audio/translations"},
-    route{method::post, "/moderations", dialect::openai, "moderations", wire::openai_moderations, body_kind::json, counted, false,
-          "POST /v1/moderations"},
-    route{method::post, "/files", dialect::openai, "files", wire::none, body_kind::opaque, free_of_charge, false,
-          "POST /v1/files"},
-    route{method::get, "/files", dialect::openai, "files", wire::none, body_kind::none, free_of_charge, false, "GET /v1/files"},
-    route{method::get, "/files/{id}", dialect::openai, "files", wire::none, body_kind::none, free_of_charge, false,
-          "GET /v1/files/{id}"},
-    route{method::delete_, "/files/{id}", dialect::openai, "files", wire::none, body_kind::none, free_of_charge, false,
-          "DELETE /v1/files/{id}"},
-    route{method::get, "/files/{id}/content", dialect::openai, "files", wire::none, body_kind::none, free_of_charge, false,
-          "GET /v1/files/{id}/content"},
-    route{method::post, "/batches", dialect::openai, "batches", wire::none, body_kind::json, counted, false, "POST /v1/batches"},
-    route{method::get, "/batches", dialect::openai, "batches", wire::none, body_kind::none, free_of_charge, false,
-          "GET /v1/batches"},
-    route{method::get, "/batches/{id}", dialect::openai, "batches", wire::none, body_kind::none, free_of_charge, false,
-          "GET /v1/batches/{id}"},
-    route{method::post, "/batches/{id}/cancel", dialect::openai, "batches", wire::none, body_kind::json, free_of_charge, false,
-          "POST /v1/batches/{id}/cancel"},
+    route{method::post, "/chat/completions", dialect::openai, "chat", wire::openai_chat, body_kind::json,
+          counted, true, "POST /v1/chat/completions"},
+    route{method::post, "/completions", dialect::openai, "completions", wire::openai_completions,
+          body_kind::json, counted, true, "POST /v1/completions"},
+    route{method::post, "/responses", dialect::openai, "responses", wire::openai_responses, body_kind::json,
+          counted, false, "POST /v1/responses"},
+    route{method::post, "/responses/input_tokens", dialect::openai, "count_tokens", wire::none,
+          body_kind::json, free_of_charge, false, "POST /v1/responses/input_tokens"},
+    route{method::post, "/responses/compact", dialect::openai, "responses", wire::openai_responses,
+          body_kind::json, counted, false, "POST /v1/responses/compact"},
+    route{method::get, "/responses/{id}", dialect::openai, "responses", wire::none, body_kind::none,
+          free_of_charge, false, "GET /v1/responses/{id}"},
+    route{method::delete_, "/responses/{id}", dialect::openai, "responses", wire::none, body_kind::none,
+          free_of_charge, false, "DELETE /v1/responses/{id}"},
+    route{method::post, "/responses/{id}/cancel", dialect::openai, "responses", wire::none, body_kind::json,
+          free_of_charge, false, "POST /v1/responses/{id}/cancel"},
+    route{method::get, "/responses/{id}/input_items", dialect::openai, "responses", wire::none,
+          body_kind::none, free_of_charge, false, "GET /v1/responses/{id}/input_items"},
+    route{method::post, "/embeddings", dialect::openai, "embeddings", wire::openai_embeddings,
+          body_kind::json, counted, false, "POST /v1/embeddings"},
+    route{method::get, "/models", dialect::openai, "models", wire::none, body_kind::none, free_of_charge,
+          false, "GET /v1/models"},
+    route{method::get, "/models/{id}", dialect::openai, "models", wire::none, body_kind::none, free_of_charge,
+          false, "GET /v1/models/{id}"},
+    route{method::post, "/images/generations", dialect::openai, "images", wire::openai_images,
+          body_kind::json, counted, false, "POST /v1/images/generations"},
+    route{method::post, "/images/edits", dialect::openai, "images", wire::openai_images, body_kind::multipart,
+          counted, false, "POST /v1/images/edits"},
+    route{method::post, "/images/variations", dialect::openai, "images", wire::openai_images,
+          body_kind::multipart, counted, false, "POST /v1/images/variations"},
+    route{method::post, "/audio/speech", dialect::openai, "audio", wire::openai_audio, body_kind::json,
+          counted, false, "POST /v1/audio/speech"},
+    route{method::post, "/audio/transcriptions", dialect::openai, "audio", wire::openai_audio,
+          body_kind::multipart, counted, false, "POST /v1/audio/transcriptions"},
+    route{method::post, "/audio/translations", dialect::openai, "audio", wire::openai_audio,
+          body_kind::multipart, counted, false, "POST /v1/audio/translations"},
+    route{method::post, "/moderations", dialect::openai, "moderations", wire::openai_moderations,
+          body_kind::json, counted, false, "POST /v1/moderations"},
+    route{method::post, "/files", dialect::openai, "files", wire::none, body_kind::opaque, free_of_charge,
+          false, "POST /v1/files"},
+    route{method::get, "/files", dialect::openai, "files", wire::none, body_kind::none, free_of_charge, false,
+          "GET /v1/files"},
+    route{method::get, "/files/{id}", dialect::openai, "files", wire::none, body_kind::none, free_of_charge,
+          false, "GET /v1/files/{id}"},
+    route{method::delete_, "/files/{id}", dialect::openai, "files", wire::none, body_kind::none,
+          free_of_charge, false, "DELETE /v1/files/{id}"},
+    route{method::get, "/files/{id}/content", dialect::openai, "files", wire::none, body_kind::none,
+          free_of_charge, false, "GET /v1/files/{id}/content"},
+    route{method::post, "/batches", dialect::openai, "batches", wire::none, body_kind::json, counted, false,
+          "POST /v1/batches"},
+    route{method::get, "/batches", dialect::openai, "batches", wire::none, body_kind::none, free_of_charge,
+          false, "GET /v1/batches"},
+    route{method::get, "/batches/{id}", dialect::openai, "batches", wire::none, body_kind::none,
+          free_of_charge, false, "GET /v1/batches/{id}"},
+    route{method::post, "/batches/{id}/cancel", dialect::openai, "batches", wire::none, body_kind::json,
+          free_of_charge, false, "POST /v1/batches/{id}/cancel"},
     // Anthropic
-    route{method::post, "/messages", dialect::anthropic, "messages", wire::anthropic_messages, body_kind::json, counted, false,
-          "POST /v1/messages"},
-    route{method::post, "/messages/count_tokens", dialect::anthropic, "count_tokens", wire::none, body_kind::json, free_of_charge,
-          false, "POST /v1/messages/count_tokens"},
-    route{method::get, "/models", dialect::anthropic, "models", wire::none, body_kind::none, free_of_charge, false,
-          "GET /v1/models"},
-    route{method::get, "/models/{id}", dialect::anthropic, "models", wire::none, body_kind::none, free_of_charge, false,
-          "GET /v1/models/{id}"},
-    route{method::post, "/messages/batches", dialect::anthropic, "batches", wire::none, body_kind::json, counted, false,
-          "POST /v1/messages/batches"},
-    route{method::get, "/messages/batches", dialect::anthropic, "batches", wire::none, body_kind::none, free_of_charge, false,
-          "GET /v1/messages/batches"},
-    route{method::get, "/messages/batches/{id}", dialect::anthropic, "batches", wire::none, body_kind::none, free_of_charge, false,
-          "GET /v1/messages/batches/{id}"},
-    route{method::delete_, "/messages/batches/{id}", dialect::anthropic, "batches", wire::none, body_kind::none, free_of_charge,
-          false, "DELETE /v1/messages/batches/{id}"},
-    route{method::post, "/messages/batches/{id}/cancel", dialect::anthropic, "batches", wire::none, body_kind::json, free_of_charge,
-          false, "POST /v1/messages/batches/{id}/cancel"},
-    route{method::get, "/messages/batches/{id}/results", dialect::anthropic, "batches", wire::none, body_kind::none,
-          free_of_charge, false, "GET /v1/messages/batches/{id}/results"},
+    route{method::post, "/messages", dialect::anthropic, "messages", wire::anthropic_messages,
+          body_kind::json, counted, false, "POST /v1/messages"},
+    route{method::post, "/messages/count_tokens", dialect::anthropic, "count_tokens", wire::none,
+          body_kind::json, free_of_charge, false, "POST /v1/messages/count_tokens"},
+    route{method::get, "/models", dialect::anthropic, "models", wire::none, body_kind::none, free_of_charge,
+          false, "GET /v1/models"},
+    route{method::get, "/models/{id}", dialect::anthropic, "models", wire::none, body_kind::none,
+          free_of_charge, false, "GET /v1/models/{id}"},
+    route{method::post, "/messages/batches", dialect::anthropic, "batches", wire::none, body_kind::json,
+          counted, false, "POST /v1/messages/batches"},
+    route{method::get, "/messages/batches", dialect::anthropic, "batches", wire::none, body_kind::none,
+          free_of_charge, false, "GET /v1/messages/batches"},
+    route{method::get, "/messages/batches/{id}", dialect::anthropic, "batches", wire::none, body_kind::none,
+          free_of_charge, false, "GET /v1/messages/batches/{id}"},
+    route{method::delete_, "/messages/batches/{id}", dialect::anthropic, "batches", wire::none,
+          body_kind::none, free_of_charge, false, "DELETE /v1/messages/batches/{id}"},
+    route{method::post, "/messages/batches/{id}/cancel", dialect::anthropic, "batches", wire::none,
+          body_kind::json, free_of_charge, false, "POST /v1/messages/batches/{id}/cancel"},
+    route{method::get, "/messages/batches/{id}/results", dialect::anthropic, "batches", wire::none,
+          body_kind::none, free_of_charge, false, "GET /v1/messages/batches/{id}/results"},
 };
 
 /// Whether `path` is an instance of `pattern`, whose "{id}" stands for one non-empty segment.
@@ -117,9 +120,13 @@ int hex(char c) noexcept
     return -1;
 }
 
-failure bad(std::string message) { return {errc::bad_request, std::move(message), {}, 0}; }
+failure bad(std::string message)
+{
+    return {errc::bad_request, std::move(message), {}, 0};
+}
 
-/// Decodes what may be encoded in an id (a colon, an at-sign, a space-less rest) and refuses what could change the path's meaning.
+/// Decodes what may be encoded in an id (a colon, an at-sign, a space-less rest) and refuses what could
+/// change the path's meaning.
 bool decode_segment(std::string_view raw, std::string& out)
 {
     out.clear();
@@ -143,10 +150,12 @@ bool decode_segment(std::string_view raw, std::string& out)
 
 bool is_credential_parameter(std::string_view name) noexcept
 {
-    constexpr std::array names{std::string_view("key"),          std::string_view("api_key"),      std::string_view("apikey"),
-                               std::string_view("api-key"),      std::string_view("access_token"), std::string_view("token"),
+    constexpr std::array names{std::string_view("key"),          std::string_view("api_key"),
+                               std::string_view("apikey"),       std::string_view("api-key"),
+                               std::string_view("access_token"), std::string_view("token"),
                                std::string_view("x-api-key"),    std::string_view("authorization")};
-    return std::any_of(names.begin(), names.end(), [&](std::string_view n) { return http::iequals(name, n); });
+    return std::any_of(names.begin(), names.end(),
+                       [&](std::string_view n) { return http::iequals(name, n); });
 }
 
 /// Takes credentials out of the query; the first one found can serve as the request's token.
@@ -161,13 +170,13 @@ void clean_query(std::string_view raw, target& into)
             if (pair[i] == '%' && i + 2 < pair.size() && hex(pair[i + 1]) >= 0 && hex(pair[i + 2]) >= 0) {
                 name += static_cast<char>(hex(pair[i + 1]) * 16 + hex(pair[i + 2]));
                 i += 2;
-            }
-            else name += pair[i];
+            } else
+                name += pair[i];
         }
         if (is_credential_parameter(name)) {
-            if (into.query_token.empty() && equals != std::string_view::npos) into.query_token = pair.substr(equals + 1);
-        }
-        else if (!pair.empty()) {
+            if (into.query_token.empty() && equals != std::string_view::npos)
+                into.query_token = pair.substr(equals + 1);
+        } else if (!pair.empty()) {
             if (!into.query.empty()) into.query += '&';
             into.query += pair;
         }
@@ -178,17 +187,23 @@ void clean_query(std::string_view raw, target& into)
 
 }  // namespace
 
-std::span<const route> route_table() noexcept { return table; }
+std::span<const route> route_table() noexcept
+{
+    return table;
+}
 
-failure parse_target(std::string_view raw, bool (*is_provider)(std::string_view, const void*), const void* context, target& into)
+failure parse_target(std::string_view raw, bool (*is_provider)(std::string_view, const void*),
+                     const void* context, target& into)
 {
     into = {};
     if (raw.starts_with("http://") || raw.starts_with("https://")) {
-        // Absolute form (a client behind HTTP_PROXY). The authority is ignored: the destination is the operator's, never the agent's.
+        // Absolute form (a client behind HTTP_PROXY). The authority is ignored: the destination is the
+        // operator's, never the agent's.
         const auto slash = raw.find('/', raw.find("//") + 2);
         raw = slash == std::string_view::npos ? std::string_view("/") : raw.substr(slash);
     }
-    if (raw.empty() || raw.front() != '/') return bad("The request target must be a path, e.g. /v1/chat/completions.");
+    if (raw.empty() || raw.front() != '/')
+        return bad("The request target must be a path, e.g. /v1/chat/completions.");
     if (raw.find('#') != std::string_view::npos || raw.find('\\') != std::string_view::npos)
         return bad("The request target holds a character that no path may have ('#' or a backslash).");
     const auto question = raw.find('?');
@@ -227,7 +242,8 @@ match match_route(http::method verb, std::string_view path, config::dialect api)
         if (r.api != api || !matches(r.path, path)) continue;
         out.path_known = true;
         if (r.verb != verb) continue;
-        // A literal path comes before a pattern that also fits it (/responses/input_tokens before /responses/{id}).
+        // A literal path comes before a pattern that also fits it (/responses/input_tokens before
+        // /responses/{id}).
         if (out.found == nullptr || out.found->path.find('{') != std::string_view::npos) out.found = &r;
     }
     return out;

@@ -1,5 +1,5 @@
-// What one configuration means, ready to use: endpoints by provider and the price table. Made at start-up and on SIGHUP, then shared
-// read-only; a request keeps the one it began with. Thread rule: immutable.
+// What one configuration means, ready to use: endpoints by provider and the price table. Made at start-up and
+// on SIGHUP, then shared read-only; a request keeps the one it began with. Thread rule: immutable.
 #pragma once
 
 #include "config/config.hpp"
@@ -26,11 +26,12 @@ struct runtime {
 
 using runtime_ptr = std::shared_ptr<const runtime>;
 
-/// Loads prices and TLS contexts. Throws std::runtime_error with cause and remedy; nothing is half changed then.
+/// Loads prices and TLS contexts. Throws std::runtime_error with cause and remedy; nothing is half changed
+/// then.
 runtime_ptr make_runtime(config::settings settings);
 
-/// The endpoint of a session that brought its own key (GhostProxy): its provider's, with that key and, if given, that address.
-/// Throws std::runtime_error when the address is no http(s) URL.
+/// The endpoint of a session that brought its own key (GhostProxy): its provider's, with that key and, if
+/// given, that address. Throws std::runtime_error when the address is no http(s) URL.
 upstream::endpoint_ptr endpoint_of_credential(const runtime& rt, const session_credential& credential);
 
 }  // namespace keyhole::proxy

@@ -58,7 +58,8 @@ public:
         : from_(from)
         , log_(settings.log)
         , rt_(make_runtime(std::move(settings)))
-        , inflight_(prepare_state(*rt_->settings) + "/inflight.journal", rt_->settings->store.journal_slots, for_power())
+        , inflight_(prepare_state(*rt_->settings) + "/inflight.journal", rt_->settings->store.journal_slots,
+                    for_power())
         , books_(rt_->settings->store.directory, inflight_, for_power())
         , meters_(KEYHOLE_VERSION)
         , store_(rt_->settings->store.directory)
@@ -142,7 +143,8 @@ private:
         }
     }
 
-    /// Exact turns: streams are few and long, so an even spread matters more than anything a cleverer choice could know.
+    /// Exact turns: streams are few and long, so an even spread matters more than anything a cleverer choice
+    /// could know.
     worker* next_worker() noexcept
     {
         auto* w = workers_[turn_].get();
@@ -150,7 +152,10 @@ private:
         return w;
     }
 
-    std::string own_directory(const session& s) const { return rt_->settings->agents.session_sockets + '/' + s.info.id; }
+    std::string own_directory(const session& s) const
+    {
+        return rt_->settings->agents.session_sockets + '/' + s.info.id;
+    }
 
     /// On the control thread.
     std::string bind_own_socket(const session_ptr& s)
@@ -171,13 +176,14 @@ private:
     {
         try {
             bind_own_socket(s);
-        }
-        catch (const std::exception& e) {
-            log_.error("a session's own socket could not be bound again", {{"session", s->info.id}, {"why", e.what()}});
+        } catch (const std::exception& e) {
+            log_.error("a session's own socket could not be bound again",
+                       {{"session", s->info.id}, {"why", e.what()}});
         }
     }
 
-    /// Any thread: the running streams are cut on their workers, the session's own socket is closed on the control thread.
+    /// Any thread: the running streams are cut on their workers, the session's own socket is closed on the
+    /// control thread.
     void revoked(const session_ptr& s)
     {
         if (s->info.cut_on_revoke)
@@ -231,9 +237,12 @@ private:
     {
         signals_.async_wait([this](error_code ec, int number) {
             if (ec) return;
-            if (number == SIGHUP) reload();
-            else if (!shared_.draining) begin_drain();
-            else end_now();
+            if (number == SIGHUP)
+                reload();
+            else if (!shared_.draining)
+                begin_drain();
+            else
+                end_now();
             wait_for_signal();
         });
     }
@@ -252,10 +261,10 @@ private:
             rt_ = next;
             for (const auto& w : workers_)
                 w->use(next);
-            log_.info("configuration reloaded (listeners, state and workers keep their values until a restart)",
-                      {{"providers", provider_names()}});
-        }
-        catch (const std::exception& e) {
+            log_.info(
+                "configuration reloaded (listeners, state and workers keep their values until a restart)",
+                {{"providers", provider_names()}});
+        } catch (const std::exception& e) {
             log_.error("configuration not reloaded", {{"why", e.what()}});
         }
     }
@@ -282,7 +291,8 @@ private:
             open += w->connections();
         if (open == 0) return end_now();
         if (clock::now() >= give_up_at_) {
-            log_.warn("the grace period is over: cutting what still runs", {{"connections", std::to_string(open)}});
+            log_.warn("the grace period is over: cutting what still runs",
+                      {{"connections", std::to_string(open)}});
             return end_now();
         }
         tick_.expires_after(std::chrono::milliseconds(20));

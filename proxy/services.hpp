@@ -18,9 +18,9 @@ struct services {
     metering::ledger& books;
     metering::metrics& meters;
     logger& log;
-    std::atomic<bool> draining{false};               ///< SIGTERM: no new requests
+    std::atomic<bool> draining{false};  ///< SIGTERM: no new requests
     std::atomic<std::uint64_t> agent_connections{0};
-    std::atomic<unsigned> drains{0};                 ///< answers read on after their agent hung up
+    std::atomic<unsigned> drains{0};  ///< answers read on after their agent hung up
 };
 
 }  // namespace keyhole::proxy

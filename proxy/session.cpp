@@ -3,13 +3,13 @@
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
 #include <openssl/sha.h>
-#include <zlib.h>
 
 #include <algorithm>
 #include <cstring>
 #include <mutex>
 #include <stdexcept>
 #include <utility>
+#include <zlib.h>
 
 namespace keyhole::proxy {
 namespace {
@@ -61,7 +61,8 @@ bool listed(const std::vector<std::string>& list, std::string_view name)
 std::string mint_token()
 {
     unsigned char random[32];
-    if (RAND_priv_bytes(random, sizeof random) != 1) throw std::runtime_error("the system gives no random bytes");
+    if (RAND_priv_bytes(random, sizeof random) != 1)
+        throw std::runtime_error("the system gives no random bytes");
     std::string token = "kh_" + base64url(random, sizeof random);
     OPENSSL_cleanse(random, sizeof random);
     // A checksum over what precedes it, so that a secret scanner can tell a token from a look-alike.
@@ -87,15 +88,22 @@ session::session(session_info i, std::shared_ptr<metering::budget> b, std::optio
 {
 }
 
-bool session::may_use_provider(std::string_view provider) const noexcept { return listed(info.providers, provider); }
+bool session::may_use_provider(std::string_view provider) const noexcept
+{
+    return listed(info.providers, provider);
+}
 
-bool session::may_use_operation(std::string_view operation) const noexcept { return listed(info.operations, operation); }
+bool session::may_use_operation(std::string_view operation) const noexcept
+{
+    return listed(info.operations, operation);
+}
 
 bool session::may_use_model(std::string_view model) const noexcept
 {
     if (info.models.empty()) return true;
     return std::any_of(info.models.begin(), info.models.end(), [&](const std::string& allowed) {
-        if (allowed.ends_with('*')) return model.starts_with(std::string_view(allowed).substr(0, allowed.size() - 1));
+        if (allowed.ends_with('*'))
+            return model.starts_with(std::string_view(allowed).substr(0, allowed.size() - 1));
         return model == allowed;
     });
 }
@@ -113,7 +121,8 @@ session_ptr session_registry::find_token(std::string_view token) const
     const auto digest = digest_of(token);
     const std::shared_lock lock(mutex_);
     const auto at = by_token_.find(digest);
-    if (at == by_token_.end() || CRYPTO_memcmp(at->first.data(), digest.data(), digest.size()) != 0) return nullptr;
+    if (at == by_token_.end() || CRYPTO_memcmp(at->first.data(), digest.data(), digest.size()) != 0)
+        return nullptr;
     return at->second;
 }
 
@@ -173,7 +182,8 @@ std::vector<session_ptr> session_registry::all() const
     for (const auto& [id, s] : by_id_)
         out.push_back(s);
     std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) {
-        return a->info.created_us != b->info.created_us ? a->info.created_us > b->info.created_us : a->info.id > b->info.id;
+        return a->info.created_us != b->info.created_us ? a->info.created_us > b->info.created_us
+                                                        : a->info.id > b->info.id;
     });
     return out;
 }

@@ -1,6 +1,7 @@
-// A session is what a sandbox may do. The registry answers "who is this token?" on the workers; the store (session_store.hpp) keeps
-// sessions in SQLite. Tokens exist in clear only in the answer that creates them; everywhere else there is a SHA-256 digest.
-// Thread rule: a session is immutable but for its atomics and its budget; look-ups from any thread, changes from the control thread.
+// A session is what a sandbox may do. The registry answers "who is this token?" on the workers; the store
+// (session_store.hpp) keeps sessions in SQLite. Tokens exist in clear only in the answer that creates them;
+// everywhere else there is a SHA-256 digest. Thread rule: a session is immutable but for its atomics and its
+// budget; look-ups from any thread, changes from the control thread.
 #pragma once
 
 #include "config/secret.hpp"
@@ -22,40 +23,42 @@ namespace keyhole::proxy {
 
 using token_digest = std::array<std::uint8_t, 32>;
 
-/// kh_ + 256 random bits + checksum, so that secret scanners can find it: "kh_" + 43 base64url characters + 6 of CRC-32 (base62).
+/// kh_ + 256 random bits + checksum, so that secret scanners can find it: "kh_" + 43 base64url characters + 6
+/// of CRC-32 (base62).
 std::string mint_token();
 /// SHA-256. Constant time in the token's content.
 token_digest digest_of(std::string_view token) noexcept;
 
-/// A key that came with the session (GhostProxy's registry API). In locked memory only: it is never written to disk, so such a
-/// session does not outlive the process; the orchestrator registers it again.
+/// A key that came with the session (GhostProxy's registry API). In locked memory only: it is never written
+/// to disk, so such a session does not outlive the process; the orchestrator registers it again.
 struct session_credential {
-    std::string provider;      ///< name of a configured or known provider
+    std::string provider;  ///< name of a configured or known provider
     config::secret_ptr key;
     std::string upstream_url;  ///< empty: the provider's
 };
 
 struct session_info {
-    std::string id;       ///< "ses_" + 20 characters; not a secret
-    std::string name;     ///< for people; may be empty
-    std::string account;  ///< parent account id; empty: none
-    std::string sandbox;  ///< sandbox id; empty: none
+    std::string id;                             ///< "ses_" + 20 characters; not a secret
+    std::string name;                           ///< for people; may be empty
+    std::string account;                        ///< parent account id; empty: none
+    std::string sandbox;                        ///< sandbox id; empty: none
     std::map<std::string, std::string> labels;  ///< "run", "attempt" and up to 14 more, 64 bytes each
-    std::vector<std::string> providers;   ///< empty: all configured ones
-    std::vector<std::string> models;      ///< exact names or "prefix*"; empty: all
-    std::vector<std::string> operations;  ///< "chat", "responses", "embeddings", …; empty: all
+    std::vector<std::string> providers;         ///< empty: all configured ones
+    std::vector<std::string> models;            ///< exact names or "prefix*"; empty: all
+    std::vector<std::string> operations;        ///< "chat", "responses", "embeddings", …; empty: all
     std::vector<metering::limit> limits;
     std::int64_t created_us = 0;
-    std::int64_t expires_us = 0;   ///< 0: never
-    bool own_socket = false;       ///< reached through <agents.session_sockets>/<id>/llm.sock without a token
-    bool cut_on_revoke = true;     ///< running streams end when the session is revoked
-    std::string gone_policy;       ///< "drain" | "cancel"; empty: the configuration's
-    std::string token_hint;        ///< last four characters, to recognise it by
+    std::int64_t expires_us = 0;  ///< 0: never
+    bool own_socket = false;      ///< reached through <agents.session_sockets>/<id>/llm.sock without a token
+    bool cut_on_revoke = true;    ///< running streams end when the session is revoked
+    std::string gone_policy;      ///< "drain" | "cancel"; empty: the configuration's
+    std::string token_hint;       ///< last four characters, to recognise it by
 };
 
 class session {
 public:
-    session(session_info info, std::shared_ptr<metering::budget> budget, std::optional<session_credential> credential);
+    session(session_info info, std::shared_ptr<metering::budget> budget,
+            std::optional<session_credential> credential);
 
     const session_info info;
     const std::shared_ptr<metering::budget> budget;
@@ -63,7 +66,10 @@ public:
     std::atomic<bool> revoked{false};
     std::atomic<std::uint32_t> connections{0};
 
-    bool expired(std::int64_t now_us) const noexcept { return info.expires_us != 0 && now_us >= info.expires_us; }
+    bool expired(std::int64_t now_us) const noexcept
+    {
+        return info.expires_us != 0 && now_us >= info.expires_us;
+    }
     bool may_use_provider(std::string_view provider) const noexcept;
     bool may_use_model(std::string_view model) const noexcept;
     bool may_use_operation(std::string_view operation) const noexcept;
@@ -73,8 +79,9 @@ using session_ptr = std::shared_ptr<session>;
 
 class session_registry {
 public:
-    /// Tokens are looked up by digest; the digests are then compared in constant time. An empty or malformed token
-    /// (under 8 or over 512 bytes, bytes outside visible ASCII) never reaches the table. "session-X" and "X" are one token (GhostProxy).
+    /// Tokens are looked up by digest; the digests are then compared in constant time. An empty or malformed
+    /// token (under 8 or over 512 bytes, bytes outside visible ASCII) never reaches the table. "session-X"
+    /// and "X" are one token (GhostProxy).
     session_ptr find_token(std::string_view token) const;
     session_ptr find_id(std::string_view id) const;
 

@@ -97,7 +97,8 @@ session_info read_row(const sqlite::statement& row)
     return i;
 }
 
-constexpr std::string_view columns = "id, token_digest, created_us, expires_us, revoked_us, sandbox, account, facts";
+constexpr std::string_view columns =
+    "id, token_digest, created_us, expires_us, revoked_us, sandbox, account, facts";
 
 std::string mint_id()
 {
@@ -111,9 +112,12 @@ std::string mint_id()
 
 void check_text(const char* field, const std::string& value, std::size_t longest)
 {
-    if (value.size() > longest) throw std::invalid_argument(std::string(field) + ": longer than " + std::to_string(longest) + " bytes");
+    if (value.size() > longest)
+        throw std::invalid_argument(std::string(field) + ": longer than " + std::to_string(longest) +
+                                    " bytes");
     for (const char c : value)
-        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) throw std::invalid_argument(std::string(field) + ": holds a control character");
+        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
+            throw std::invalid_argument(std::string(field) + ": holds a control character");
 }
 
 void check(const session_info& i)
@@ -130,16 +134,21 @@ void check(const session_info& i)
         for (const auto& entry : *list)
             check_text("providers, models, operations", entry, 256);
     if (!i.gone_policy.empty() && i.gone_policy != "drain" && i.gone_policy != "cancel")
-        throw std::invalid_argument("gone_policy: \"" + i.gone_policy + "\" is unknown (one of: drain, cancel)");
+        throw std::invalid_argument("gone_policy: \"" + i.gone_policy +
+                                    "\" is unknown (one of: drain, cancel)");
 }
 
 std::int64_t used_of(const metering::usage_sum& sum, metering::limit_unit unit)
 {
     switch (unit) {
-    case metering::limit_unit::usd: return sum.cost_nano_usd;
-    case metering::limit_unit::tokens: return sum.counts.total();
-    case metering::limit_unit::requests: return sum.requests;
-    case metering::limit_unit::concurrency: break;
+    case metering::limit_unit::usd:
+        return sum.cost_nano_usd;
+    case metering::limit_unit::tokens:
+        return sum.counts.total();
+    case metering::limit_unit::requests:
+        return sum.requests;
+    case metering::limit_unit::concurrency:
+        break;
     }
     return 0;
 }
@@ -168,7 +177,9 @@ struct session_store::impl {
         if (account.empty()) return nullptr;
         const auto at = account_budgets.find(account);
         if (at == account_budgets.end())
-            throw std::invalid_argument("account: \"" + account + "\" does not exist (make it first: keyhole account set " + account + " --limit usd/month=…)");
+            throw std::invalid_argument("account: \"" + account +
+                                        "\" does not exist (make it first: keyhole account set " + account +
+                                        " --limit usd/month=…)");
         return at->second;
     }
 
@@ -191,21 +202,24 @@ session_store::session_store(const std::string& directory) : impl_(std::make_uni
         impl_->db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;");
         const auto version = impl_->db.integer("PRAGMA user_version");
         if (version > 1)
-            throw std::runtime_error("was written by a newer keyhole (schema " + std::to_string(version) + "); use that one, or another state.directory");
+            throw std::runtime_error("was written by a newer keyhole (schema " + std::to_string(version) +
+                                     "); use that one, or another state.directory");
         if (version == 0) {
             sqlite::transaction t(impl_->db);
             impl_->db.exec(schema);
             t.commit();
         }
-    }
-    catch (const std::exception& e) {
-        throw std::runtime_error(path + ": " + e.what() + " (check the directory's permissions and that no other program writes there)");
+    } catch (const std::exception& e) {
+        throw std::runtime_error(
+            path + ": " + e.what() +
+            " (check the directory's permissions and that no other program writes there)");
     }
 }
 
 session_store::~session_store() = default;
 
-std::size_t session_store::load_into(session_registry& registry, const metering::ledger& books, std::int64_t now_us)
+std::size_t session_store::load_into(session_registry& registry, const metering::ledger& books,
+                                     std::int64_t now_us)
 {
     for (const auto& a : impl_->read_accounts()) {
         auto b = std::make_shared<metering::budget>(a.id, a.limits);
@@ -213,17 +227,21 @@ std::size_t session_store::load_into(session_registry& registry, const metering:
         impl_->account_budgets[a.id] = std::move(b);
     }
     std::size_t n = 0;
-    auto rows = impl_->db.prepare("SELECT " + std::string(columns) + " FROM sessions WHERE revoked_us = 0 AND (expires_us = 0 OR expires_us > ?)");
+    auto rows =
+        impl_->db.prepare("SELECT " + std::string(columns) +
+                          " FROM sessions WHERE revoked_us = 0 AND (expires_us = 0 OR expires_us > ?)");
     rows.bind(1, now_us);
     while (rows.step()) {
         auto info = read_row(rows);
         token_digest digest{};
         const auto blob = rows.blob(1);
-        if (blob.size() == digest.size()) std::memcpy(digest.data(), blob.data(), digest.size());
-        else digest = digest_of(mint_token());  // nobody holds it: the session is reached through its socket
+        if (blob.size() == digest.size())
+            std::memcpy(digest.data(), blob.data(), digest.size());
+        else
+            digest = digest_of(mint_token());  // nobody holds it: the session is reached through its socket
         const auto account = impl_->account_budgets.find(info.account);
-        auto b = std::make_shared<metering::budget>(info.id, info.limits,
-                                                    account == impl_->account_budgets.end() ? nullptr : account->second);
+        auto b = std::make_shared<metering::budget>(
+            info.id, info.limits, account == impl_->account_budgets.end() ? nullptr : account->second);
         restore(*b, books, false, now_us);
         registry.add(digest, std::make_shared<session>(std::move(info), std::move(b), std::nullopt));
         ++n;
@@ -231,18 +249,21 @@ std::size_t session_store::load_into(session_registry& registry, const metering:
     return n;
 }
 
-minted_session session_store::create(session_registry& registry, session_info info, const std::string& given_token,
+minted_session session_store::create(session_registry& registry, session_info info,
+                                     const std::string& given_token,
                                      std::optional<session_credential> credential)
 {
     check(info);
     info.id = mint_id();
     info.created_us = metering::now_us();
-    if (info.expires_us != 0 && info.expires_us <= info.created_us) throw std::invalid_argument("ttl: ends before it begins");
+    if (info.expires_us != 0 && info.expires_us <= info.created_us)
+        throw std::invalid_argument("ttl: ends before it begins");
     const auto parent = impl_->parent_of(info.account);
     minted_session out;
     const bool socket_only = info.own_socket && given_token.empty();
     out.token = given_token.empty() ? mint_token() : given_token;
-    if (out.token.size() < 8 || out.token.size() > 512) throw std::invalid_argument("token: needs 8 to 512 bytes");
+    if (out.token.size() < 8 || out.token.size() > 512)
+        throw std::invalid_argument("token: needs 8 to 512 bytes");
     info.token_hint = out.token.substr(out.token.size() - 4);
     const auto digest = digest_of(out.token);
 
@@ -251,7 +272,8 @@ minted_session session_store::create(session_registry& registry, session_info in
         sqlite::transaction t(impl_->db);
         auto replace = impl_->db.prepare("DELETE FROM sessions WHERE token_digest = ?");
         replace.bind(1, std::span<const std::uint8_t>(digest)).run();
-        auto insert = impl_->db.prepare("INSERT INTO sessions (" + std::string(columns) + ") VALUES (?, ?, ?, ?, 0, ?, ?, ?)");
+        auto insert = impl_->db.prepare("INSERT INTO sessions (" + std::string(columns) +
+                                        ") VALUES (?, ?, ?, ?, 0, ?, ?, ?)");
         insert.bind(1, std::string_view(info.id));
         if (!socket_only) insert.bind(2, std::span<const std::uint8_t>(digest));
         insert.bind(3, info.created_us).bind(4, info.expires_us).bind(5, std::string_view(info.sandbox));
@@ -274,33 +296,39 @@ void session_store::mark_revoked(const std::string& id, std::int64_t now_us)
     update.bind(1, now_us).bind(2, std::string_view(id)).run();
 }
 
-void session_store::put_account(const account_info& account, const metering::ledger& books, std::int64_t now_us)
+void session_store::put_account(const account_info& account, const metering::ledger& books,
+                                std::int64_t now_us)
 {
     if (account.id.empty()) throw std::invalid_argument("account: needs an id");
     check_text("account", account.id, 40);
     const auto limits = limits_to_json(account.limits).dump();
-    auto put = impl_->db.prepare("INSERT INTO accounts (id, limits) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET limits = excluded.limits");
+    auto put = impl_->db.prepare("INSERT INTO accounts (id, limits) VALUES (?, ?) ON CONFLICT (id) DO UPDATE "
+                                 "SET limits = excluded.limits");
     put.bind(1, std::string_view(account.id)).bind(2, std::string_view(limits)).run();
     auto& b = impl_->account_budgets[account.id];
     if (!b) {
         b = std::make_shared<metering::budget>(account.id, account.limits);
         restore(*b, books, true, now_us);
-    }
-    else b->replace_limits(account.limits, now_us, [&](const metering::limit& l) {
-        metering::usage_query q;
-        q.since_us = metering::window_start(l.window, now_us);
-        q.account = account.id;
-        const auto sums = books.usage(q);
-        return sums.empty() ? 0 : used_of(sums.front().second, l.unit);
-    });
+    } else
+        b->replace_limits(account.limits, now_us, [&](const metering::limit& l) {
+            metering::usage_query q;
+            q.since_us = metering::window_start(l.window, now_us);
+            q.account = account.id;
+            const auto sums = books.usage(q);
+            return sums.empty() ? 0 : used_of(sums.front().second, l.unit);
+        });
 }
 
-std::vector<account_info> session_store::accounts() const { return impl_->read_accounts(); }
+std::vector<account_info> session_store::accounts() const
+{
+    return impl_->read_accounts();
+}
 
 std::vector<session_info> session_store::list(bool all) const
 {
     std::vector<session_info> out;
-    auto rows = impl_->db.prepare("SELECT " + std::string(columns) + " FROM sessions WHERE ? OR revoked_us = 0 ORDER BY created_us DESC, id");
+    auto rows = impl_->db.prepare("SELECT " + std::string(columns) +
+                                  " FROM sessions WHERE ? OR revoked_us = 0 ORDER BY created_us DESC, id");
     rows.bind(1, std::int64_t{all});
     while (rows.step())
         out.push_back(read_row(rows));

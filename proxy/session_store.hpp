@@ -1,5 +1,5 @@
-// Sessions on disk: one SQLite database (sessions.db) beside the ledger. Holds digests, never tokens, never keys.
-// Thread rule: one thread at a time (the control thread; main before it starts).
+// Sessions on disk: one SQLite database (sessions.db) beside the ledger. Holds digests, never tokens, never
+// keys. Thread rule: one thread at a time (the control thread; main before it starts).
 #pragma once
 
 #include "config/config.hpp"
@@ -29,16 +29,17 @@ public:
     explicit session_store(const std::string& directory);
     ~session_store();
 
-    /// Puts every session that is neither revoked nor expired into the registry, its budgets restored from the ledger.
-    /// Returns how many.
+    /// Puts every session that is neither revoked nor expired into the registry, its budgets restored from
+    /// the ledger. Returns how many.
     std::size_t load_into(session_registry& registry, const metering::ledger& books, std::int64_t now_us);
 
-    /// Creates the session: mints id and (unless the token is given, GhostProxy) token, commits to disk, then registers it.
-    /// A session with a credential of its own is registered in memory only. An account named in `info` must exist.
-    /// Throws std::invalid_argument (bad field: which, why) or std::runtime_error (disk).
+    /// Creates the session: mints id and (unless the token is given, GhostProxy) token, commits to disk, then
+    /// registers it. A session with a credential of its own is registered in memory only. An account named in
+    /// `info` must exist. Throws std::invalid_argument (bad field: which, why) or std::runtime_error (disk).
     minted_session create(session_registry& registry, session_info info, const std::string& given_token,
                           std::optional<session_credential> credential);
-    /// Marks it revoked on disk. The registry's revoke_* comes first (it takes effect at once), this makes it last.
+    /// Marks it revoked on disk. The registry's revoke_* comes first (it takes effect at once), this makes it
+    /// last.
     void mark_revoked(const std::string& id, std::int64_t now_us);
     /// Creates or replaces an account and its limits (in force for its sessions at once).
     void put_account(const account_info& account, const metering::ledger& books, std::int64_t now_us);

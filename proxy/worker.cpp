@@ -62,9 +62,9 @@ void worker::adopt(agent_socket socket, session_ptr bound, bool tcp)
             if (!thrown) return;
             try {
                 std::rethrow_exception(thrown);
-            }
-            catch (const std::exception& e) {
-                shared_.log.error("a connection ended with an exception (a defect: please report it)", {{"what", e.what()}});
+            } catch (const std::exception& e) {
+                shared_.log.error("a connection ended with an exception (a defect: please report it)",
+                                  {{"what", e.what()}});
             }
         };
         asio::co_spawn(io_.get_executor(), serve_connection(*this, std::move(s), std::move(b), tcp), ended);

@@ -1,5 +1,6 @@
-// A worker: one thread, one io_context, its connections and its idle provider connections. Workers share nothing on the path of a
-// request but the services' atomics. Thread rule: everything here belongs to the worker's thread; other threads post().
+// A worker: one thread, one io_context, its connections and its idle provider connections. Workers share
+// nothing on the path of a request but the services' atomics. Thread rule: everything here belongs to the
+// worker's thread; other threads post().
 #pragma once
 
 #include "proxy/net/task.hpp"
@@ -30,7 +31,8 @@ public:
     const runtime_ptr& rt() const noexcept { return rt_; }
 
     void start();
-    /// From any thread: a connection accepted for this worker. `bound` is the session whose own socket it came through.
+    /// From any thread: a connection accepted for this worker. `bound` is the session whose own socket it
+    /// came through.
     void adopt(agent_socket socket, session_ptr bound, bool tcp);
     /// From any thread.
     void use(runtime_ptr rt);

@@ -17,8 +17,10 @@ std::string encode(std::string_view text)
     constexpr std::string_view hex = "0123456789ABCDEF";
     std::string out;
     for (const char c : text) {
-        const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.' || c == '~';
-        if (plain) out += c;
+        const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                           c == '-' || c == '_' || c == '.' || c == '~';
+        if (plain)
+            out += c;
         else {
             const auto u = static_cast<unsigned char>(c);
             out += '%';
@@ -29,18 +31,22 @@ std::string encode(std::string_view text)
     return out;
 }
 
-nlohmann::json admin_client::call(std::string_view method, const std::string& target, const std::string& body) const
+nlohmann::json admin_client::call(std::string_view method, const std::string& target,
+                                  const std::string& body) const
 {
     asio::io_context io;
     asio::local::stream_protocol::socket socket(io);
     boost::system::error_code ec;
-    if (socket_.size() > 107) throw std::runtime_error(socket_ + ": the path of a unix socket may have 107 bytes");
+    if (socket_.size() > 107)
+        throw std::runtime_error(socket_ + ": the path of a unix socket may have 107 bytes");
     socket.connect(asio::local::stream_protocol::endpoint(socket_), ec);
     if (ec == boost::system::errc::permission_denied)
-        throw std::runtime_error(socket_ + ": permission denied (run this as root or as the user that keyhole runs as)");
+        throw std::runtime_error(
+            socket_ + ": permission denied (run this as root or as the user that keyhole runs as)");
     if (ec)
-        throw std::runtime_error(socket_ + ": " + ec.message() +
-                                 " (is `keyhole serve` running? --admin or KEYHOLE_ADMIN_SOCKET names another socket)");
+        throw std::runtime_error(
+            socket_ + ": " + ec.message() +
+            " (is `keyhole serve` running? --admin or KEYHOLE_ADMIN_SOCKET names another socket)");
     http::request<http::string_body> request;
     request.method_string(boost::beast::string_view(method.data(), method.size()));
     request.target(target);
@@ -60,7 +66,8 @@ nlohmann::json admin_client::call(std::string_view method, const std::string& ta
     auto out = nlohmann::json::parse(answer.body(), nullptr, false);
     if (answer.result_int() >= 300) {
         const auto status = std::to_string(answer.result_int());
-        throw std::runtime_error(out.is_object() && out.contains("error") ? out["error"].get<std::string>() : "the proxy answered " + status);
+        throw std::runtime_error(out.is_object() && out.contains("error") ? out["error"].get<std::string>()
+                                                                          : "the proxy answered " + status);
     }
     return out;
 }

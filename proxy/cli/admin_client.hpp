@@ -14,8 +14,14 @@ public:
 
     /// The JSON answer of a 2xx; throws std::runtime_error with the server's own message otherwise.
     nlohmann::json get(const std::string& target) const { return call("GET", target, {}); }
-    nlohmann::json post(const std::string& target, const nlohmann::json& body) const { return call("POST", target, body.dump()); }
-    nlohmann::json put(const std::string& target, const nlohmann::json& body) const { return call("PUT", target, body.dump()); }
+    nlohmann::json post(const std::string& target, const nlohmann::json& body) const
+    {
+        return call("POST", target, body.dump());
+    }
+    nlohmann::json put(const std::string& target, const nlohmann::json& body) const
+    {
+        return call("PUT", target, body.dump());
+    }
     nlohmann::json remove(const std::string& target) const { return call("DELETE", target, {}); }
 
 private:

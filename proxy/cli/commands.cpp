@@ -45,9 +45,15 @@ struct options {
     unsigned rows = 0;
 };
 
-void print_json(const json& j) { std::printf("%s\n", j.dump(2).c_str()); }
+void print_json(const json& j)
+{
+    std::printf("%s\n", j.dump(2).c_str());
+}
 
-std::string text_of(const json& j) { return j.is_string() ? j.get<std::string>() : j.dump(); }
+std::string text_of(const json& j)
+{
+    return j.is_string() ? j.get<std::string>() : j.dump();
+}
 
 std::string joined(const json& list)
 {
@@ -81,15 +87,20 @@ void create(const options& o)
         if (equals == std::string::npos) throw CLI::ValidationError("--label", "expects KEY=VALUE");
         body["labels"][l.substr(0, equals)] = l.substr(equals + 1);
     }
-    const auto made = admin_client(o.admin).post("/admin/v1/sessions", body.is_null() ? json::object() : body);
+    const auto made =
+        admin_client(o.admin).post("/admin/v1/sessions", body.is_null() ? json::object() : body);
     if (o.as_json) return print_json(made);
     std::printf("session  %s\n", text_of(made["id"]).c_str());
     if (made.contains("socket"))
-        std::printf("socket   %s\n\nMount its directory at /llm-sock in the sandbox: no token exists there at all.\n", text_of(made["socket"]).c_str());
+        std::printf(
+            "socket   %s\n\nMount its directory at /llm-sock in the sandbox: no token exists there at all.\n",
+            text_of(made["socket"]).c_str());
     if (made.contains("token"))
-        std::printf("token    %s\n\nThe token is shown this once. Give it to the sandbox's PID 1 as SESSION_TOKEN, or use it as the API key:\n"
+        std::printf("token    %s\n\nThe token is shown this once. Give it to the sandbox's PID 1 as "
+                    "SESSION_TOKEN, or use it as the API key:\n"
                     "  export OPENAI_API_KEY=%s ANTHROPIC_AUTH_TOKEN=%s\n",
-                    text_of(made["token"]).c_str(), text_of(made["token"]).c_str(), text_of(made["token"]).c_str());
+                    text_of(made["token"]).c_str(), text_of(made["token"]).c_str(),
+                    text_of(made["token"]).c_str());
 }
 
 void list(const options& o)
@@ -104,8 +115,9 @@ void list(const options& o)
         std::string limits;
         for (const auto& l : s["limits"])
             limits += (limits.empty() ? "" : " ") + text_of(l["limit"]) + " (" + text_of(l["used"]) + ")";
-        t.add({text_of(s["id"]), text_of(s["name"]), text_of(s["sandbox"]), text_of(s["state"]), shown_time(s["created_us"]),
-               shown_time(s["expires_us"]), s["in_flight"].dump(), limits.empty() ? "none" : limits});
+        t.add({text_of(s["id"]), text_of(s["name"]), text_of(s["sandbox"]), text_of(s["state"]),
+               shown_time(s["created_us"]), shown_time(s["expires_us"]), s["in_flight"].dump(),
+               limits.empty() ? "none" : limits});
     }
     t.print();
 }
@@ -123,8 +135,9 @@ void show(const options& o)
     t.add({"expires", shown_time(s["expires_us"])});
     t.add({"in flight", s["in_flight"].dump()});
     for (const auto& l : s["limits"])
-        t.add({"limit " + text_of(l["limit"]),
-               "used " + text_of(l["used"]) + ", held " + text_of(l["reserved"]) + ", left " + text_of(l["remaining"])});
+        t.add({"limit " + text_of(l["limit"]), "used " + text_of(l["used"]) + ", held " +
+                                                   text_of(l["reserved"]) + ", left " +
+                                                   text_of(l["remaining"])});
     t.print();
 }
 
@@ -132,17 +145,21 @@ void revoke(const options& o)
 {
     const admin_client client(o.admin);
     json out;
-    if (!o.sandbox.empty()) out = client.remove("/admin/v1/sandboxes/" + encode(o.sandbox) + "/sessions");
+    if (!o.sandbox.empty())
+        out = client.remove("/admin/v1/sandboxes/" + encode(o.sandbox) + "/sessions");
     else if (!o.token.empty()) {
         auto token = o.token;
         if (token == "-") std::getline(std::cin, token);
         out = client.post("/admin/v1/revoke", {{"token", token}});
-    }
-    else if (!o.id.empty()) out = client.remove("/admin/v1/sessions/" + encode(o.id));
-    else throw CLI::RequiredError("a session's ID, --token or --sandbox");
+    } else if (!o.id.empty())
+        out = client.remove("/admin/v1/sessions/" + encode(o.id));
+    else
+        throw CLI::RequiredError("a session's ID, --token or --sandbox");
     if (o.as_json) return print_json(out);
-    if (out.contains("revoked")) std::printf("%s sessions revoked\n", out["revoked"].dump().c_str());
-    else std::printf("%s revoked\n", text_of(out["id"]).c_str());
+    if (out.contains("revoked"))
+        std::printf("%s sessions revoked\n", out["revoked"].dump().c_str());
+    else
+        std::printf("%s revoked\n", text_of(out["id"]).c_str());
 }
 
 std::string filters(const options& o)
@@ -167,10 +184,26 @@ void usage(const options& o)
     const auto groups = admin_client(o.admin).get("/admin/v1/usage?by=" + encode(o.by) + filters(o));
     if (o.as_json) return print_json(groups);
     if (o.as_csv) {
-        const std::vector<std::string> fields{"group",          "requests", "input",        "cache_read",    "cache_write_5m", "cache_write_1h",
-                                              "output",         "output_reasoning",         "input_audio",   "output_audio",   "input_image",
-                                              "output_image",   "web_searches",             "total_tokens",  "cost_nano_usd",  "cost_usd",
-                                              "unpriced_requests", "estimated_requests",    "unknown_requests", "errors"};
+        const std::vector<std::string> fields{"group",
+                                              "requests",
+                                              "input",
+                                              "cache_read",
+                                              "cache_write_5m",
+                                              "cache_write_1h",
+                                              "output",
+                                              "output_reasoning",
+                                              "input_audio",
+                                              "output_audio",
+                                              "input_image",
+                                              "output_image",
+                                              "web_searches",
+                                              "total_tokens",
+                                              "cost_nano_usd",
+                                              "cost_usd",
+                                              "unpriced_requests",
+                                              "estimated_requests",
+                                              "unknown_requests",
+                                              "errors"};
         table t(fields);
         for (const auto& g : groups) {
             std::vector<std::string> cells;
@@ -183,12 +216,13 @@ void usage(const options& o)
     std::string heading = o.by;
     for (auto& c : heading)
         if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 32);
-    table t({heading, ">REQUESTS", ">INPUT", ">CACHE READ", ">CACHE WRITE", ">OUTPUT", ">REASONING", ">USD", ">UNPRICED", ">ESTIMATED", ">ERRORS"});
+    table t({heading, ">REQUESTS", ">INPUT", ">CACHE READ", ">CACHE WRITE", ">OUTPUT", ">REASONING", ">USD",
+             ">UNPRICED", ">ESTIMATED", ">ERRORS"});
     for (const auto& g : groups)
         t.add({text_of(g["group"]), grouped(g["requests"]), grouped(g["input"]), grouped(g["cache_read"]),
-               grouped(g["cache_write_5m"].get<long long>() + g["cache_write_1h"].get<long long>()), grouped(g["output"]),
-               grouped(g["output_reasoning"]), text_of(g["cost_usd"]), grouped(g["unpriced_requests"]), grouped(g["estimated_requests"]),
-               grouped(g["errors"])});
+               grouped(g["cache_write_5m"].get<long long>() + g["cache_write_1h"].get<long long>()),
+               grouped(g["output"]), grouped(g["output_reasoning"]), text_of(g["cost_usd"]),
+               grouped(g["unpriced_requests"]), grouped(g["estimated_requests"]), grouped(g["errors"])});
     t.print();
 }
 
@@ -196,23 +230,29 @@ void requests(const options& o)
 {
     const auto rows = admin_client(o.admin).get("/admin/v1/requests?" + filters(o));
     if (o.as_json) return print_json(rows);
-    table t({"TIME", "REQUEST", "SESSION", "MODEL", ">STATUS", "OUTCOME", "USAGE", ">INPUT", ">OUTPUT", ">USD", ">MS"});
+    table t({"TIME", "REQUEST", "SESSION", "MODEL", ">STATUS", "OUTCOME", "USAGE", ">INPUT", ">OUTPUT",
+             ">USD", ">MS"});
     for (const auto& r : rows)
-        t.add({shown_time(r["received_us"]), text_of(r["request_id"]), text_of(r["session"]), text_of(r["model"]), r["status"].dump(),
-               text_of(r["outcome"]), text_of(r["usage_source"]), grouped(r["total_input"]), grouped(r["total_output"]),
+        t.add({shown_time(r["received_us"]), text_of(r["request_id"]), text_of(r["session"]),
+               text_of(r["model"]), r["status"].dump(), text_of(r["outcome"]), text_of(r["usage_source"]),
+               grouped(r["total_input"]), grouped(r["total_output"]),
                r["priced"].get<bool>() ? text_of(r["cost_usd"]) : "unpriced",
                grouped((r["ended_us"].get<long long>() - r["received_us"].get<long long>()) / 1000)});
-    if (o.as_csv) t.print_csv();
-    else t.print();
+    if (o.as_csv)
+        t.print_csv();
+    else
+        t.print();
 }
 
 void status(const options& o)
 {
     const auto s = admin_client(o.admin).get("/admin/v1/status");
     if (o.as_json) return print_json(s);
-    std::printf("keyhole %s: %s, %s sessions, %s agent connections, %s rows written, %s waiting\n", text_of(s["version"]).c_str(),
+    std::printf("keyhole %s: %s, %s sessions, %s agent connections, %s rows written, %s waiting\n",
+                text_of(s["version"]).c_str(),
                 s["ready"].get<bool>() ? "ready" : text_of(s["reason"]).c_str(), s["sessions"].dump().c_str(),
-                s["agent_connections"].dump().c_str(), s["ledger"]["rows_written"].dump().c_str(), s["ledger"]["waiting"].dump().c_str());
+                s["agent_connections"].dump().c_str(), s["ledger"]["rows_written"].dump().c_str(),
+                s["ledger"]["waiting"].dump().c_str());
 }
 
 }  // namespace
@@ -220,18 +260,19 @@ void status(const options& o)
 void register_commands(CLI::App& app, int& exit_code)
 {
     const auto o = std::make_shared<options>();
-    const auto command = [&](CLI::App* parent, const char* name, const char* about, void (*run)(const options&)) {
+    const auto command = [&](CLI::App* parent, const char* name, const char* about,
+                             void (*run)(const options&)) {
         auto* c = parent->add_subcommand(name, about);
-        c->add_option("--admin", o->admin, "The proxy's admin socket")->envname("KEYHOLE_ADMIN_SOCKET")->capture_default_str();
+        c->add_option("--admin", o->admin, "The proxy's admin socket")
+            ->envname("KEYHOLE_ADMIN_SOCKET")
+            ->capture_default_str();
         c->add_flag("--json", o->as_json, "JSON for programs");
         c->callback([o, run, &exit_code] {
             try {
                 run(*o);
-            }
-            catch (const CLI::Error&) {
+            } catch (const CLI::Error&) {
                 throw;
-            }
-            catch (const std::exception& e) {
+            } catch (const std::exception& e) {
                 std::fprintf(stderr, "keyhole: %s\n", e.what());
                 exit_code = 1;
             }
@@ -243,10 +284,14 @@ void register_commands(CLI::App& app, int& exit_code)
     auto* c = command(session, "create", "Mint a session; its token is shown once", create);
     c->add_option("--name", o->name, "For people");
     c->add_option("--budget", o->budget, "What it may spend in all, in USD (short for --limit usd=AMOUNT)");
-    c->add_option("--limit", o->limits, "usd=2.50, usd/day=1, tokens/hour=100000, requests/minute=60, concurrency=4; repeatable")->take_all();
+    c->add_option("--limit", o->limits,
+                  "usd=2.50, usd/day=1, tokens/hour=100000, requests/minute=60, concurrency=4; repeatable")
+        ->take_all();
     c->add_option("--provider", o->providers, "Only this provider; repeatable")->take_all();
     c->add_option("--model", o->models, "Only this model (\"gpt-4o*\" for a family); repeatable")->take_all();
-    c->add_option("--operation", o->operations, "Only this operation (chat, responses, embeddings, messages …); repeatable")->take_all();
+    c->add_option("--operation", o->operations,
+                  "Only this operation (chat, responses, embeddings, messages …); repeatable")
+        ->take_all();
     c->add_option("--sandbox", o->sandbox, "Id of the sandbox it is for");
     c->add_option("--account", o->account, "Parent account, whose limits hold as well");
     c->add_option("--label", o->labels, "KEY=VALUE, e.g. run=42; repeatable")->take_all();
@@ -271,7 +316,8 @@ void register_commands(CLI::App& app, int& exit_code)
     });
     c->add_option("id", o->id, "Its name")->required();
     c->add_option("--limit", o->limits, "As for sessions; repeatable")->take_all();
-    command(account, "list", "All accounts", [](const options& x) { print_json(admin_client(x.admin).get("/admin/v1/accounts")); });
+    command(account, "list", "All accounts",
+            [](const options& x) { print_json(admin_client(x.admin).get("/admin/v1/accounts")); });
 
     const auto add_filters = [&](CLI::App* to) {
         to->add_option("--since", o->since, "7d, 24h, 2026-11-21, 2026-11-21T10:00:00Z");
@@ -285,7 +331,9 @@ void register_commands(CLI::App& app, int& exit_code)
         to->add_flag("--csv", o->as_csv, "CSV for programs");
     };
     c = command(&app, "usage", "What was used and what it cost", usage);
-    c->add_option("--by", o->by, "session, account, sandbox, run, model, provider, route, day, outcome, source or none")->capture_default_str();
+    c->add_option("--by", o->by,
+                  "session, account, sandbox, run, model, provider, route, day, outcome, source or none")
+        ->capture_default_str();
     add_filters(c);
     c = command(&app, "requests", "The ledger's newest rows", requests);
     add_filters(c);

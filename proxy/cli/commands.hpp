@@ -1,4 +1,5 @@
-// The client side of `keyhole session …`, `keyhole account …`, `keyhole usage …`, `keyhole status`: talks to the admin socket.
+// The client side of `keyhole session …`, `keyhole account …`, `keyhole usage …`, `keyhole status`: talks to
+// the admin socket.
 #pragma once
 
 namespace CLI {
@@ -7,7 +8,8 @@ class App;
 
 namespace keyhole::proxy::cli {
 
-/// Adds the commands to `app`. A command that runs leaves its exit code (0 done, 1 refused or failed) in `exit_code`.
+/// Adds the commands to `app`. A command that runs leaves its exit code (0 done, 1 refused or failed) in
+/// `exit_code`.
 void register_commands(CLI::App& app, int& exit_code);
 
 }  // namespace keyhole::proxy::cli

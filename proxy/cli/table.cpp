@@ -51,7 +51,8 @@ void table::print_csv() const
         std::string out;
         for (std::size_t i = 0; i < cells.size(); ++i) {
             if (i != 0) out += ',';
-            if (cells[i].find_first_of(",\"\r\n") == std::string::npos) out += cells[i];
+            if (cells[i].find_first_of(",\"\r\n") == std::string::npos)
+                out += cells[i];
             else {
                 out += '"';
                 for (const char c : cells[i]) {

@@ -36,17 +36,16 @@ chunk_decoder::step chunk_decoder::feed(char* data, std::size_t size) noexcept
                 left_ = left_ * 16 + static_cast<std::uint64_t>(digit);
                 state_ = state::size;
                 ++at;
-            }
-            else if (state_ == state::size_first) fail();
+            } else if (state_ == state::size_first)
+                fail();
             else if (c == '\r') {
                 state_ = state::size_lf;
                 ++at;
-            }
-            else if (c == ';' || c == ' ' || c == '\t') {
+            } else if (c == ';' || c == ' ' || c == '\t') {
                 state_ = state::extension;
                 ++at;
-            }
-            else fail();
+            } else
+                fail();
             break;
         }
         case state::extension:
@@ -68,8 +67,10 @@ chunk_decoder::step chunk_decoder::feed(char* data, std::size_t size) noexcept
             break;
         case state::data: {
             const auto n = static_cast<std::size_t>(std::min<std::uint64_t>(left_, size - at));
-            if (out.payload_size == 0) out.payload_begin = at;
-            else std::memmove(data + out.payload_begin + out.payload_size, data + at, n);
+            if (out.payload_size == 0)
+                out.payload_begin = at;
+            else
+                std::memmove(data + out.payload_begin + out.payload_size, data + at, n);
             out.payload_size += n;
             left_ -= n;
             at += n;
@@ -125,7 +126,8 @@ chunk_decoder::step chunk_decoder::feed(char* data, std::size_t size) noexcept
             ++at;
             break;
         case state::done:
-        case state::failed: break;
+        case state::failed:
+            break;
         }
     }
     out.consumed = at;

@@ -23,7 +23,10 @@ constexpr std::array<bool, 256> make_token_table()
 }
 constexpr auto token_table = make_token_table();
 
-char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; }
+char lower(char c) noexcept
+{
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
+}
 
 std::string_view trim(std::string_view s) noexcept
 {
@@ -69,7 +72,8 @@ method method_of(std::string_view verb) noexcept
     return method::other;
 }
 
-/// Cuts the next line off `text`; the caller knows that a blank line ends the head. False: a bare CR or LF, or a NUL.
+/// Cuts the next line off `text`; the caller knows that a blank line ends the head. False: a bare CR or LF,
+/// or a NUL.
 bool next_line(std::string_view& text, std::string_view& line) noexcept
 {
     const auto* end = static_cast<const char*>(std::memchr(text.data(), '\r', text.size()));
@@ -103,7 +107,8 @@ head_error parse_fields(std::string_view text, Head& into, framing_fields& frami
         const auto colon = line.find(':');
         if (colon == std::string_view::npos) return head_error::bad_field;
         const auto name = line.substr(0, colon);
-        if (!is_token(name)) return head_error::bad_field;  // also a line that begins with white space (obs-fold)
+        if (!is_token(name))
+            return head_error::bad_field;  // also a line that begins with white space (obs-fold)
         const auto value = trim(line.substr(colon + 1));
         if (!is_field_value(value)) return head_error::bad_field;
         into.fields.push_back({name, value});
@@ -111,12 +116,11 @@ head_error parse_fields(std::string_view text, Head& into, framing_fields& frami
             ++framing.lengths;
             if (framing.lengths > 1 && framing.length != value) framing.lengths = 99;
             framing.length = value;
-        }
-        else if (iequals(name, "transfer-encoding")) {
+        } else if (iequals(name, "transfer-encoding")) {
             ++framing.codings;
             framing.coding = value;
-        }
-        else if (iequals(name, "host")) ++framing.hosts;
+        } else if (iequals(name, "host"))
+            ++framing.hosts;
         else if (iequals(name, "connection")) {
             close = close || list_has(value, "close");
             keep = keep || list_has(value, "keep-alive");
@@ -176,8 +180,14 @@ bool list_has(std::string_view list, std::string_view lower_token) noexcept
     return false;
 }
 
-std::string_view request_head::get(std::string_view lower_name) const noexcept { return find(fields, lower_name); }
-std::string_view response_head::get(std::string_view lower_name) const noexcept { return find(fields, lower_name); }
+std::string_view request_head::get(std::string_view lower_name) const noexcept
+{
+    return find(fields, lower_name);
+}
+std::string_view response_head::get(std::string_view lower_name) const noexcept
+{
+    return find(fields, lower_name);
+}
 
 void request_head::clear() noexcept
 {
@@ -206,7 +216,8 @@ std::size_t head_length(std::string_view text, std::size_t& searched) noexcept
 {
     const std::size_t from = searched > 3 ? searched - 3 : 0;
     if (text.size() < from + 4) return 0;
-    const auto* at = static_cast<const char*>(::memmem(text.data() + from, text.size() - from, "\r\n\r\n", 4));
+    const auto* at =
+        static_cast<const char*>(::memmem(text.data() + from, text.size() - from, "\r\n\r\n", 4));
     searched = text.size();
     return at == nullptr ? 0 : static_cast<std::size_t>(at - text.data()) + 4;
 }
@@ -268,17 +279,16 @@ head_error parse_response(std::string_view text, bool request_was_head, response
     if (framing.codings != 0 && framing.lengths != 0) return head_error::bad_framing;
     if (framing.codings > 1 || framing.lengths == 99) return head_error::bad_framing;
     if (framing.codings != 0 && !iequals(framing.coding, "chunked")) return head_error::bad_framing;
-    if (request_was_head || into.status < 200 || into.status == 204 || into.status == 304) return head_error::none;
+    if (request_was_head || into.status < 200 || into.status == 204 || into.status == 304)
+        return head_error::none;
     if (framing.codings != 0) {
         into.framing = body_framing::chunked;
-    }
-    else if (framing.lengths != 0) {
+    } else if (framing.lengths != 0) {
         const auto length = parse_length(framing.length);
         if (!length) return head_error::bad_framing;
         into.content_length = *length;
         into.framing = *length == 0 ? body_framing::none : body_framing::length;
-    }
-    else {
+    } else {
         into.framing = body_framing::until_close;
         into.keep_alive = false;
     }

@@ -1,6 +1,7 @@
-// Request and response heads (RFC 9112), strictly: what two readers could understand differently is refused. The fields are views
-// into the text that was parsed. No I/O. Thread rule: values.
-// Own parser rather than Beast's: 1.81 accepts several heads that smuggle requests (docs/decisions/0002), and views cost no allocations.
+// Request and response heads (RFC 9112), strictly: what two readers could understand differently is refused.
+// The fields are views into the text that was parsed. No I/O. Thread rule: values. Own parser rather than
+// Beast's: 1.81 accepts several heads that smuggle requests (docs/decisions/0002), and views cost no
+// allocations.
 #pragma once
 
 #include <cstddef>
@@ -19,13 +20,13 @@ enum class method : std::uint8_t { get, head, post, put, patch, delete_, options
 
 enum class head_error : std::uint8_t {
     none,
-    need_more,     ///< not complete yet
-    too_large,     ///< longer than the limit, or too many fields: 431
-    bad_line,      ///< the first line is malformed
-    bad_version,   ///< not HTTP/1.0 or HTTP/1.1 (an HTTP/2 preface, too)
-    bad_field,     ///< a field is malformed: obs-fold, bare CR or LF, NUL, space before the colon
-    bad_framing,   ///< Content-Length and Transfer-Encoding contradict each other or are not understood
-    bad_host,      ///< no Host or several
+    need_more,    ///< not complete yet
+    too_large,    ///< longer than the limit, or too many fields: 431
+    bad_line,     ///< the first line is malformed
+    bad_version,  ///< not HTTP/1.0 or HTTP/1.1 (an HTTP/2 preface, too)
+    bad_field,    ///< a field is malformed: obs-fold, bare CR or LF, NUL, space before the colon
+    bad_framing,  ///< Content-Length and Transfer-Encoding contradict each other or are not understood
+    bad_host,     ///< no Host or several
 };
 
 /// What the head says about the body. Two answers to that question are bad_framing.
@@ -38,13 +39,14 @@ struct request_head {
     std::string_view verb_text;
     std::string_view target;
     bool http_1_1 = true;
-    bool keep_alive = true;   ///< by version and Connection
+    bool keep_alive = true;  ///< by version and Connection
     bool expects_continue = false;
     bool wants_upgrade = false;
     body_framing framing = body_framing::none;
     std::uint64_t content_length = 0;
     std::vector<field> fields;
-    std::vector<std::string_view> connection_options;  ///< names listed in Connection: hop-by-hop, never forwarded
+    std::vector<std::string_view>
+        connection_options;  ///< names listed in Connection: hop-by-hop, never forwarded
 
     /// The first field of that name (lower case), or an empty view with a null data().
     std::string_view get(std::string_view lower_name) const noexcept;

@@ -25,11 +25,21 @@ preface read_preface(std::string_view text) noexcept
     // The address block's size follows from the family; only an unspecified family (0) has none.
     std::size_t address = 0;
     switch (byte(13) >> 4U) {
-    case 0: address = 0; break;
-    case 1: address = 12; break;
-    case 2: address = 36; break;
-    case 3: address = 216; break;
-    default: address = length + 1; break;
+    case 0:
+        address = 0;
+        break;
+    case 1:
+        address = 12;
+        break;
+    case 2:
+        address = 36;
+        break;
+    case 3:
+        address = 216;
+        break;
+    default:
+        address = length + 1;
+        break;
     }
     if (address > length) {
         out.is = preface::verdict::malformed;

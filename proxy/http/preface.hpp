@@ -1,6 +1,6 @@
-// The PROXY protocol v2 header with which keyhole-bridge opens a connection. One thing in it is read: TLV 0xE0, a session token. It
-// is a way to present a token, nothing more; addresses and everything else in a preface are ignored (the sandbox could write any).
-// Source: HAProxy's proxy-protocol.txt, section 2.2.
+// The PROXY protocol v2 header with which keyhole-bridge opens a connection. One thing in it is read: TLV
+// 0xE0, a session token. It is a way to present a token, nothing more; addresses and everything else in a
+// preface are ignored (the sandbox could write any). Source: HAProxy's proxy-protocol.txt, section 2.2.
 #pragma once
 
 #include <cstddef>
@@ -11,8 +11,8 @@ namespace keyhole::proxy::http {
 struct preface {
     enum class verdict : unsigned char { absent, need_more, ok, malformed };
     verdict is = verdict::absent;
-    std::size_t bytes = 0;     ///< of the whole header (ok)
-    std::string_view token;    ///< view into the text; empty: none was given
+    std::size_t bytes = 0;   ///< of the whole header (ok)
+    std::string_view token;  ///< view into the text; empty: none was given
 };
 
 constexpr unsigned char token_tlv = 0xE0;

@@ -6,8 +6,8 @@ namespace keyhole::proxy {
 
 struct deadline::state {
     timer wait;
-    clock::time_point at = clock::time_point::max();      ///< when the current wait ends
-    clock::time_point armed = clock::time_point::max();   ///< when the timer will look next
+    clock::time_point at = clock::time_point::max();     ///< when the current wait ends
+    clock::time_point armed = clock::time_point::max();  ///< when the timer will look next
     waiting_for what = waiting_for::nothing;
     std::function<void(waiting_for)> on_expiry;
 };
@@ -47,6 +47,9 @@ void deadline::expect(waiting_for what, clock::duration limit)
     if (state_->at < state_->armed) arm(state_);
 }
 
-void deadline::rest() noexcept { state_->at = clock::time_point::max(); }
+void deadline::rest() noexcept
+{
+    state_->at = clock::time_point::max();
+}
 
 }  // namespace keyhole::proxy

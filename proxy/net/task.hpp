@@ -1,6 +1,6 @@
-// The vocabulary of everything that waits: one executor type, one coroutine type, one completion token. Concrete types rather than
-// any_io_executor, since these stand on the path of every byte.
-// g++ 12.2 rule (GCC PR 98401, 107288): one co_await a statement, its operands named, its result named.
+// The vocabulary of everything that waits: one executor type, one coroutine type, one completion token.
+// Concrete types rather than any_io_executor, since these stand on the path of every byte. g++ 12.2 rule (GCC
+// PR 98401, 107288): one co_await a statement, its operands named, its result named.
 #pragma once
 
 #include <boost/asio/as_tuple.hpp>

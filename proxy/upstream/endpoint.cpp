@@ -41,7 +41,8 @@ endpoint_ptr make_endpoint(config::provider provider)
     const bool v6 = provider.host.find(':') != std::string::npos;
     out->host_header = v6 ? '[' + provider.host + ']' : provider.host;
     if (!default_port) out->host_header += ':' + std::to_string(provider.port);
-    out->pool_key = provider.host + '|' + std::to_string(provider.port) + '|' + (provider.tls ? "tls|" : "plain|") + provider.ca_file;
+    out->pool_key = provider.host + '|' + std::to_string(provider.port) + '|' +
+                    (provider.tls ? "tls|" : "plain|") + provider.ca_file;
 
     if (provider.tls) {
         auto context = std::make_shared<ssl::context>(ssl::context::tls_client);
@@ -54,11 +55,15 @@ endpoint_ptr make_endpoint(config::provider provider)
         SSL_CTX_set_alpn_protos(raw, static_cast<const unsigned char*>(alpn), sizeof(alpn) - 1);
         context->set_verify_mode(ssl::verify_peer);
         boost::system::error_code ec;
-        if (provider.ca_file.empty()) context->set_default_verify_paths(ec);
-        else context->load_verify_file(provider.ca_file, ec);
+        if (provider.ca_file.empty())
+            context->set_default_verify_paths(ec);
+        else
+            context->load_verify_file(provider.ca_file, ec);
         if (ec) {
-            const std::string store = provider.ca_file.empty() ? "the system's certificate store" : provider.ca_file;
-            throw std::runtime_error("provider " + provider.name + ": cannot load " + store + ": " + ec.message() +
+            const std::string store =
+                provider.ca_file.empty() ? "the system's certificate store" : provider.ca_file;
+            throw std::runtime_error("provider " + provider.name + ": cannot load " + store + ": " +
+                                     ec.message() +
                                      " (install ca-certificates, or set ca_file to a readable PEM file)");
         }
         out->tls = std::move(context);

@@ -13,13 +13,15 @@
 namespace keyhole::proxy::upstream {
 
 struct endpoint {
-    config::provider provider;  ///< name, API, address, keys, time-outs
+    config::provider provider;                       ///< name, API, address, keys, time-outs
     std::shared_ptr<boost::asio::ssl::context> tls;  ///< null for http://
-    std::string host_header;    ///< "api.openai.com" or "host:port"
-    std::string pool_key;       ///< host, port, scheme and trust: connections with the same key may serve each other's requests
+    std::string host_header;                         ///< "api.openai.com" or "host:port"
+    std::string pool_key;  ///< host, port, scheme and trust: connections with the same key may serve each
+                           ///< other's requests
 };
 
-/// The last TLS session ticket of an address, to resume with. One per worker and address; outlives the connections that fill it.
+/// The last TLS session ticket of an address, to resume with. One per worker and address; outlives the
+/// connections that fill it.
 class ticket_slot {
 public:
     ticket_slot() = default;

@@ -7,9 +7,15 @@ namespace keyhole::proxy::upstream {
 
 link::link(executor ex, endpoint_ptr to) : to_(std::move(to)), socket_(ex) {}
 
-link::~link() { close(); }
+link::~link()
+{
+    close();
+}
 
-asio::ssl::stream<tcp_socket&>& link::start_tls() { return tls_.emplace(socket_, *to_->tls); }
+asio::ssl::stream<tcp_socket&>& link::start_tls()
+{
+    return tls_.emplace(socket_, *to_->tls);
+}
 
 bool link::quiet() noexcept
 {
@@ -17,7 +23,7 @@ bool link::quiet() noexcept
     if (tls_ && SSL_pending(tls_->native_handle()) != 0) return false;
     char byte = 0;
     const auto n = ::recv(socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+    return n < 0 && errno == EAGAIN;
 }
 
 void link::close() noexcept

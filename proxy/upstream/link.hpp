@@ -1,5 +1,5 @@
-// One connection to a provider: TCP, with TLS on top where the endpoint says so. Models Asio's AsyncReadStream and AsyncWriteStream,
-// so that one relay serves both. Thread rule: its worker only.
+// One connection to a provider: TCP, with TLS on top where the endpoint says so. Models Asio's
+// AsyncReadStream and AsyncWriteStream, so that one relay serves both. Thread rule: its worker only.
 #pragma once
 
 #include "proxy/net/task.hpp"
@@ -40,8 +40,10 @@ public:
     {
         return asio::async_initiate<Token, void(error_code, std::size_t)>(
             [this](auto handler, const Buffers& into) {
-                if (tls_) tls_->async_read_some(into, std::move(handler));
-                else socket_.async_read_some(into, std::move(handler));
+                if (tls_)
+                    tls_->async_read_some(into, std::move(handler));
+                else
+                    socket_.async_read_some(into, std::move(handler));
             },
             token, buffers);
     }
@@ -51,8 +53,10 @@ public:
     {
         return asio::async_initiate<Token, void(error_code, std::size_t)>(
             [this](auto handler, const Buffers& from) {
-                if (tls_) tls_->async_write_some(from, std::move(handler));
-                else socket_.async_write_some(from, std::move(handler));
+                if (tls_)
+                    tls_->async_write_some(from, std::move(handler));
+                else
+                    socket_.async_write_some(from, std::move(handler));
             },
             token, buffers);
     }
@@ -69,7 +73,8 @@ public:
 private:
     endpoint_ptr to_;
     tcp_socket socket_;
-    std::optional<asio::ssl::stream<tcp_socket&>> tls_;  ///< constructed in place: move-assigning one leaks on Boost 1.81
+    std::optional<asio::ssl::stream<tcp_socket&>>
+        tls_;  ///< constructed in place: move-assigning one leaks on Boost 1.81
 };
 
 using link_ptr = std::unique_ptr<link>;

@@ -14,9 +14,15 @@ bool is_key_byte(char c) noexcept
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
 }
-bool is_mask_byte(char c) noexcept { return c == '*' || c == '.' || static_cast<unsigned char>(c) >= 0x80; }
+bool is_mask_byte(char c) noexcept
+{
+    return c == '*' || c == '.' || static_cast<unsigned char>(c) >= 0x80;
+}
 
-void stars(std::span<char> text) noexcept { std::fill(text.begin(), text.end(), '*'); }
+void stars(std::span<char> text) noexcept
+{
+    std::fill(text.begin(), text.end(), '*');
+}
 
 /// How many bytes at the end of `word` are the end of `key`.
 std::size_t common_tail(std::string_view word, std::string_view key) noexcept
@@ -60,7 +66,8 @@ std::size_t stream_masker::mask(std::span<char> bytes, bool& masked) noexcept
     char* at = bytes.data();
     char* const end = at + bytes.size();
     while (static_cast<std::size_t>(end - at) >= key_.size()) {
-        auto* hit = static_cast<char*>(::memmem(at, static_cast<std::size_t>(end - at), key_.data(), key_.size()));
+        auto* hit =
+            static_cast<char*>(::memmem(at, static_cast<std::size_t>(end - at), key_.data(), key_.size()));
         if (hit == nullptr) break;
         stars({hit, key_.size()});
         masked = true;
@@ -69,7 +76,8 @@ std::size_t stream_masker::mask(std::span<char> bytes, bool& masked) noexcept
     // The longest tail that begins the key.
     std::size_t waiting = 0;
     for (std::size_t n = std::min(key_.size() - 1, bytes.size()); n > shared_prefix && waiting == 0; --n)
-        if (text[text.size() - n] == key_[0] && text.substr(text.size() - n) == key_.substr(0, n)) waiting = n;
+        if (text[text.size() - n] == key_[0] && text.substr(text.size() - n) == key_.substr(0, n))
+            waiting = n;
     const auto let_through = text.substr(0, text.size() - waiting);
     passed_ += let_through.substr(let_through.size() - std::min(let_through.size(), shared_prefix));
     if (passed_.size() > shared_prefix) passed_.erase(0, passed_.size() - shared_prefix);

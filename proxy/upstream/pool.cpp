@@ -23,7 +23,8 @@ bool is_address(const std::string& host)
 std::string tls_detail(const error_code& ec, SSL* connection)
 {
     const long verdict = SSL_get_verify_result(connection);
-    if (verdict != X509_V_OK) return std::string("certificate refused: ") + X509_verify_cert_error_string(verdict);
+    if (verdict != X509_V_OK)
+        return std::string("certificate refused: ") + X509_verify_cert_error_string(verdict);
     return ec.message();
 }
 
@@ -31,12 +32,16 @@ std::string tls_detail(const error_code& ec, SSL* connection)
 
 bool may_reuse(const exchange_facts& x) noexcept
 {
-    return x.response_complete && x.request_fully_sent && x.nothing_unread && x.response_keeps_alive && !x.cancelled;
+    return x.response_complete && x.request_fully_sent && x.nothing_unread && x.response_keeps_alive &&
+           !x.cancelled;
 }
 
 pool::pool(asio::io_context& io) : io_(io), resolver_(io.get_executor()) {}
 
-pool::~pool() { clear(); }
+pool::~pool()
+{
+    clear();
+}
 
 void pool::clear()
 {
@@ -44,7 +49,10 @@ void pool::clear()
     names_.clear();
 }
 
-pool::bucket& pool::bucket_of(const endpoint& to) { return buckets_[to.pool_key]; }
+pool::bucket& pool::bucket_of(const endpoint& to)
+{
+    return buckets_[to.pool_key];
+}
 
 std::size_t pool::idle() const noexcept
 {
@@ -95,8 +103,10 @@ task<leased> pool::connect(endpoint_ptr to, link** slot)
     const auto& provider = to->provider;
     const std::string name = provider.host + '|' + std::to_string(provider.port);
     std::vector<asio::ip::tcp::endpoint> addresses;
-    if (is_address(provider.host)) addresses.emplace_back(asio::ip::make_address(provider.host), provider.port);
-    else if (const auto known = names_.find(name); known != names_.end() && known->second.until > clock::now())
+    if (is_address(provider.host))
+        addresses.emplace_back(asio::ip::make_address(provider.host), provider.port);
+    else if (const auto known = names_.find(name);
+             known != names_.end() && known->second.until > clock::now())
         addresses = known->second.addresses;
     else {
         const auto port = std::to_string(provider.port);
@@ -141,7 +151,8 @@ task<leased> pool::connect(endpoint_ptr to, link** slot)
         SSL* raw = stream.native_handle();
         if (!is_address(provider.host)) {
             // SSL_set_tlsext_host_name() without the macro's old-style cast.
-            SSL_ctrl(raw, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name, const_cast<char*>(provider.host.c_str()));
+            SSL_ctrl(raw, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
+                     const_cast<char*>(provider.host.c_str()));
         }
         stream.set_verify_callback(asio::ssl::host_name_verification(provider.host));
         bucket_of(*to).ticket.attach(raw);

@@ -1,5 +1,6 @@
-// A worker's idle provider connections and how new ones are made. Only bookkeeping and connecting; whether a connection may come
-// back is may_reuse()'s verdict, taken by the exchange that used it. Thread rule: its worker only.
+// A worker's idle provider connections and how new ones are made. Only bookkeeping and connecting; whether a
+// connection may come back is may_reuse()'s verdict, taken by the exchange that used it. Thread rule: its
+// worker only.
 #pragma once
 
 #include "proxy/upstream/link.hpp"
@@ -15,9 +16,9 @@ namespace keyhole::proxy::upstream {
 
 /// The facts of a finished exchange that decide whether its connection serves another. Default: no.
 struct exchange_facts {
-    bool response_complete = false;   ///< framed by length or chunks, and read to its end
+    bool response_complete = false;  ///< framed by length or chunks, and read to its end
     bool request_fully_sent = false;
-    bool nothing_unread = false;      ///< no byte arrived that was not asked for
+    bool nothing_unread = false;  ///< no byte arrived that was not asked for
     bool response_keeps_alive = false;
     bool cancelled = false;
 };
@@ -43,7 +44,8 @@ public:
 
     /// An idle connection that is still quiet, else nullptr. Never waits.
     link_ptr take_idle(const endpoint_ptr& to);
-    /// Connects (DNS, TCP, TLS). `slot` names the connection while it is being made, so that the caller's deadline can close it.
+    /// Connects (DNS, TCP, TLS). `slot` names the connection while it is being made, so that the caller's
+    /// deadline can close it.
     task<leased> connect(endpoint_ptr to, link** slot);
     void give_back(link_ptr used);
     /// Closes what idled too long or is no longer quiet; called about once a second.

@@ -1,7 +1,6 @@
 // The configuration: precedence, strictness, and messages that say where, what and how to mend it.
-#include "config/load.hpp"
-
 #include "config/keys.hpp"
+#include "config/load.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -68,7 +67,8 @@ protected:
         if (const auto* problems = std::get_if<std::vector<problem>>(&out))
             for (const auto& p : *problems)
                 all += to_string(p) + '\n';
-        else ADD_FAILURE() << "accepted: " << text;
+        else
+            ADD_FAILURE() << "accepted: " << text;
         return all;
     }
 
@@ -128,7 +128,9 @@ TEST_F(Load, SecretsStandInTheConfigurationByReferenceOnlyAndAreNeverEchoed)
     const auto empty = write("empty", "\n");
     EXPECT_THAT(bad("[providers.openai]\nkey = \"file:" + empty + "\"\n"), HasSubstr("is empty"));
     const auto good_file = write("key", "sk-file\n");
-    EXPECT_EQ(good("[providers.openai]\nkey = \"file:" + good_file + "\"\n").providers.at(0).keys.at(0)->reveal(), "sk-file");
+    EXPECT_EQ(
+        good("[providers.openai]\nkey = \"file:" + good_file + "\"\n").providers.at(0).keys.at(0)->reveal(),
+        "sk-file");
 }
 
 TEST_F(Load, RefusesTyposInTheEnvironmentToo)
@@ -143,18 +145,21 @@ TEST_F(Load, ProvidersOfOnesOwnNeedApiAddressAndKey)
     EXPECT_THAT(text, HasSubstr("providers.mine.api: is missing"));
     EXPECT_THAT(text, HasSubstr("providers.mine.base_url: is missing"));
     EXPECT_THAT(text, HasSubstr("providers.mine.key: is missing"));
-    const auto s = good("[providers.mine]\napi = \"anthropic\"\nbase_url = \"http://127.0.0.1:8000/x/\"\ncredential = \"none\"\n");
+    const auto s = good("[providers.mine]\napi = \"anthropic\"\nbase_url = "
+                        "\"http://127.0.0.1:8000/x/\"\ncredential = \"none\"\n");
     ASSERT_EQ(s.providers.size(), 2U);
     EXPECT_EQ(s.providers[1].base_path, "/x");
     EXPECT_FALSE(s.providers[1].tls);
-    EXPECT_THAT(bad("[providers.mine]\napi = \"openai\"\nbase_url = \"http://example.com\"\nkey = \"env:OPENAI_API_KEY\"\n"),
+    EXPECT_THAT(bad("[providers.mine]\napi = \"openai\"\nbase_url = \"http://example.com\"\nkey = "
+                    "\"env:OPENAI_API_KEY\"\n"),
                 HasSubstr("is not encrypted"));
     EXPECT_THAT(bad("[providers.openai]\nbase_ulr = \"x\"\n"), HasSubstr("did you mean base_url?"));
 }
 
 TEST_F(Load, SocketPathsThatCannotBeBoundAreRefused)
 {
-    EXPECT_THAT(bad("[agents]\nsocket = \"/tmp/" + std::string(120, 'x') + "\"\n"), HasSubstr("may have 107"));
+    EXPECT_THAT(bad("[agents]\nsocket = \"/tmp/" + std::string(120, 'x') + "\"\n"),
+                HasSubstr("may have 107"));
     EXPECT_THAT(bad("[agents]\nsocket = \"relative\"\n"), HasSubstr("is not an absolute path"));
     EXPECT_THAT(bad("[agents]\nsocket_mode = \"999\"\n"), HasSubstr("in octal"));
     EXPECT_THAT(bad("[agents]\nsocket_group = \"no-such-group\"\n"), HasSubstr("does not exist"));
@@ -162,8 +167,10 @@ TEST_F(Load, SocketPathsThatCannotBeBoundAreRefused)
 
 TEST_F(Load, SocketsStateAndAdminNeverShareADirectory)
 {
-    EXPECT_THAT(bad("[agents]\nsocket = \"/x/llm.sock\"\n[state]\ndirectory = \"/x\"\n"), HasSubstr("directories of their own"));
-    EXPECT_THAT(bad("[agents]\nsocket = \"/x/llm.sock\"\n[admin]\nsocket = \"/x/admin.sock\"\n"), HasSubstr("directories of their own"));
+    EXPECT_THAT(bad("[agents]\nsocket = \"/x/llm.sock\"\n[state]\ndirectory = \"/x\"\n"),
+                HasSubstr("directories of their own"));
+    EXPECT_THAT(bad("[agents]\nsocket = \"/x/llm.sock\"\n[admin]\nsocket = \"/x/admin.sock\"\n"),
+                HasSubstr("directories of their own"));
 }
 
 TEST_F(Load, AdminOnTcpNeedsAToken)

@@ -24,7 +24,8 @@ TEST(Secret, LiesInPagesThatAreLeftOutOfCoreDumps)
     bool here = false;
     bool not_dumped = false;
     while (std::getline(maps, line)) {
-        if (line.find('-') != std::string::npos && line.find(" rw") != std::string::npos) here = line.starts_with(address);
+        if (line.find('-') != std::string::npos && line.find(" rw") != std::string::npos)
+            here = line.starts_with(address);
         if (here && line.starts_with("VmFlags:")) not_dumped = line.find(" dd") != std::string::npos;
     }
     EXPECT_TRUE(not_dumped);

@@ -23,10 +23,11 @@ TEST(BaseUrl, IsTakenApart)
 TEST(BaseUrl, RefusesWhatIsNoPlainAddress)
 {
     provider p;
-    for (const auto* url : {"", "example.com", "ftp://example.com", "https://", "https://user:pw@example.com", "https://example.com?x=1",
-                            "https://example.com#f", "https://example.com:0", "https://example.com:70000", "https://example.com:x",
-                            "https://exa mple.com", "https://[::1", "https://::1", "https://example.com/a/../b", "https://example.com/%2e",
-                            "http://example.com/v1"})
+    for (const auto* url :
+         {"", "example.com", "ftp://example.com", "https://", "https://user:pw@example.com",
+          "https://example.com?x=1", "https://example.com#f", "https://example.com:0",
+          "https://example.com:70000", "https://example.com:x", "https://exa mple.com", "https://[::1",
+          "https://::1", "https://example.com/a/../b", "https://example.com/%2e", "http://example.com/v1"})
         EXPECT_NE(set_base_url(p, url, false), "") << url;
     EXPECT_EQ(set_base_url(p, "http://example.com/v1", true), "");
 }

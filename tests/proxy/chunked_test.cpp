@@ -1,4 +1,5 @@
-// Chunked bodies decoded in place: every way of cutting the bytes gives the same payload, and malformed ones are refused.
+// Chunked bodies decoded in place: every way of cutting the bytes gives the same payload, and malformed ones
+// are refused.
 #include "proxy/http/chunked.hpp"
 
 #include <gtest/gtest.h>
@@ -60,8 +61,9 @@ TEST(Chunked, EmptyBodyInAnySplitIsNoTrouble)  // five bytes that reach an asser
 
 TEST(Chunked, RefusesMalformedFraming)
 {
-    for (const std::string bad : {"\r\n", "g\r\n", "-1\r\n", "5\nhello", "5\r\nhelloX", "5\r\nhello\n", "fffffffffffffffff\r\n", "0x5\r\n",
-                                  "5 \rX", "0\r\nA: b\nC: d\r\n\r\n"}) {
+    for (const std::string bad : {"\r\n", "g\r\n", "-1\r\n", "5\nhello", "5\r\nhelloX", "5\r\nhello\n",
+                                  "fffffffffffffffff\r\n", "0x5\r\n", "5 \rX", "0\r\nA: b\nC: d\r\n\r\n"})
+    {
         const auto got = decode({bad});
         EXPECT_TRUE(got.failed) << bad;
     }
@@ -79,7 +81,8 @@ TEST(Chunked, WritesSizeLines)
         char room[64];
         const auto length = write_size_line_before(room + 32, n);
         std::string expected(64, '\0');
-        expected.resize(static_cast<std::size_t>(std::snprintf(expected.data(), expected.size(), "%zx\r\n", n)));
+        expected.resize(
+            static_cast<std::size_t>(std::snprintf(expected.data(), expected.size(), "%zx\r\n", n)));
         EXPECT_EQ(std::string(room + 32 - length, length), expected);
     }
 }

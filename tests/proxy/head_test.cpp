@@ -1,4 +1,5 @@
-// The strict head parser: what two readers could understand differently is refused (ONE_TABLE and NO_WAY_AROUND rest on it).
+// The strict head parser: what two readers could understand differently is refused (ONE_TABLE and
+// NO_WAY_AROUND rest on it).
 #include "proxy/http/head.hpp"
 
 #include <gtest/gtest.h>
@@ -15,12 +16,16 @@ head_error request_error(const std::string& text)
     return parse_request(text, head);
 }
 
-std::string with_fields(const std::string& fields) { return "POST /v1/messages HTTP/1.1\r\nHost: h\r\n" + fields + "\r\n"; }
+std::string with_fields(const std::string& fields)
+{
+    return "POST /v1/messages HTTP/1.1\r\nHost: h\r\n" + fields + "\r\n";
+}
 
 TEST(RequestHead, ReadsVerbTargetAndFieldsAsWritten)
 {
     request_head head;
-    const std::string text = "POST /v1/messages?beta=true HTTP/1.1\r\nHost: localhost:8080\r\nX-Under_score:  a b \r\nContent-Length: 12\r\n\r\n";
+    const std::string text = "POST /v1/messages?beta=true HTTP/1.1\r\nHost: localhost:8080\r\nX-Under_score: "
+                             " a b \r\nContent-Length: 12\r\n\r\n";
     ASSERT_EQ(parse_request(text, head), head_error::none);
     EXPECT_EQ(head.verb, method::post);
     EXPECT_EQ(head.target, "/v1/messages?beta=true");
@@ -43,7 +48,8 @@ TEST(RequestHead, RefusesWhatSmugglesRequests)
         {with_fields("Transfer-Encoding: xchunked\r\n"), head_error::bad_framing},
         {with_fields("Transfer-Encoding: chunked, identity\r\n"), head_error::bad_framing},
         {with_fields("Transfer-Encoding: gzip, chunked\r\n"), head_error::bad_framing},
-        {with_fields("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"), head_error::bad_framing},
+        {with_fields("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"),
+         head_error::bad_framing},
         {with_fields("Content-Length: 5\r\nContent-Length: 5\r\n"), head_error::bad_framing},
         {with_fields("Content-Length: 5, 5\r\n"), head_error::bad_framing},
         {with_fields("Content-Length: +5\r\n"), head_error::bad_framing},
@@ -83,7 +89,8 @@ TEST(RequestHead, RefusesMoreFieldsThanTheLimit)
 
 TEST(RequestHead, NeverReadsPastAnyCutOfItsText)
 {
-    const std::string whole = with_fields("Content-Length: 5\r\nConnection: keep-alive, X-Drop\r\nX-Drop: 1\r\n");
+    const std::string whole =
+        with_fields("Content-Length: 5\r\nConnection: keep-alive, X-Drop\r\nX-Drop: 1\r\n");
     for (std::size_t n = 0; n < whole.size(); ++n) {
         const std::string cut = whole.substr(0, n);
         std::size_t searched = 0;
@@ -115,14 +122,19 @@ TEST(ResponseHead, DecidesTheFramingOnce)
     };
     const std::vector<row> rows{
         {"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", false, head_error::none, body_framing::length},
-        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", false, head_error::none, body_framing::chunked},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", false, head_error::none,
+         body_framing::chunked},
         {"HTTP/1.1 200 OK\r\nX: y\r\n\r\n", false, head_error::none, body_framing::until_close},
         {"HTTP/1.1 204 No Content\r\nX: y\r\n\r\n", false, head_error::none, body_framing::none},
         {"HTTP/1.1 200\r\nContent-Length: 3\r\n\r\n", true, head_error::none, body_framing::none},
-        {"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n", false, head_error::none, body_framing::length},
-        {"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n", false, head_error::bad_framing, body_framing::none},
-        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", false, head_error::bad_framing, body_framing::none},
-        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n", false, head_error::bad_framing, body_framing::none},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n", false, head_error::none,
+         body_framing::length},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n", false, head_error::bad_framing,
+         body_framing::none},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", false, head_error::bad_framing,
+         body_framing::none},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n", false,
+         head_error::bad_framing, body_framing::none},
         {"HTTP/1.1 20 OK\r\n\r\n", false, head_error::bad_line, body_framing::none},
         {"ICY 200 OK\r\n\r\n", false, head_error::bad_line, body_framing::none},
     };

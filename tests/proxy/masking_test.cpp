@@ -1,4 +1,5 @@
-// KEY_STAYS_HOME in what providers send back: whole keys however they are cut, fragments in errors, nothing else touched.
+// KEY_STAYS_HOME in what providers send back: whole keys however they are cut, fragments in errors, nothing
+// else touched.
 #include "proxy/upstream/masking.hpp"
 
 #include <gtest/gtest.h>
@@ -46,12 +47,16 @@ TEST(Masking, WholeKeysAreStarredOutHoweverTheyAreCut)
     };
     for (std::size_t a = 0; a <= text.size(); ++a)
         for (std::size_t b = a; b <= text.size(); ++b)
-            ASSERT_EQ(prefix_starred(prefix_starred(without_prefix(masked_in_pieces(text, a, b)), a), b), expected) << a << ' ' << b;
+            ASSERT_EQ(prefix_starred(prefix_starred(without_prefix(masked_in_pieces(text, a, b)), a), b),
+                      expected)
+                << a << ' ' << b;
 }
 
 TEST(Masking, OrdinaryTextIsNeitherChangedNorHeldBack)
 {
-    for (const std::string text : {"", "s", "sk-", "sk-proj-", "data: {\"delta\":\"sk-proj-other\"}\n\n", "ends in sk-proj"}) {
+    for (const std::string text :
+         {"", "s", "sk-", "sk-proj-", "data: {\"delta\":\"sk-proj-other\"}\n\n", "ends in sk-proj"})
+    {
         stream_masker masker(key);
         std::string room = text;
         bool masked = false;
@@ -68,7 +73,8 @@ TEST(Masking, FragmentsThatProvidersShowAreMaskedAndOnlyThose)
         std::string expected;
     };
     const row rows[] = {
-        {"Incorrect API key provided: sk-proj-************WXYZ. You can", "Incorrect API key provided: sk-proj-****************. You can"},
+        {"Incorrect API key provided: sk-proj-************WXYZ. You can",
+         "Incorrect API key provided: sk-proj-****************. You can"},
         {"key ...0WXYZ is wrong", "key ...***** is wrong"},
         {"starts sk-proj-CANA***", "starts sk-proj-*******"},
         {"holds CANARYa1b2c3 inside", "holds ************ inside"},

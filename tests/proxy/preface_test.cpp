@@ -1,4 +1,5 @@
-// The bridge's preface: a way to present a token, nothing more; anything odd in it is refused, and half of it is waited for.
+// The bridge's preface: a way to present a token, nothing more; anything odd in it is refused, and half of it
+// is waited for.
 #include "proxy/http/preface.hpp"
 
 #include <gtest/gtest.h>
@@ -51,13 +52,17 @@ TEST(Preface, OrdinaryRequestsHaveNone)
 
 TEST(Preface, ForgedOnesAreRefused)
 {
-    EXPECT_EQ(read_preface(make(0x11, 0x00, "")).is, preface::verdict::malformed);                                  // version 1
-    EXPECT_EQ(read_preface(make(0x21, 0x11, "short")).is, preface::verdict::malformed);                             // no room for addresses
-    EXPECT_EQ(read_preface(make(0x21, 0xF0, "xx")).is, preface::verdict::malformed);                                // unknown family
-    EXPECT_EQ(read_preface(make(0x21, 0x00, tlv(token_tlv, "a") + tlv(token_tlv, "b"))).is, preface::verdict::malformed);  // two tokens
-    EXPECT_EQ(read_preface(make(0x21, 0x00, std::string("\xE0\x00\xFFx", 4))).is, preface::verdict::malformed);      // longer than the header
-    EXPECT_EQ(read_preface(make(0x21, 0x00, std::string(2000, 'x'))).is, preface::verdict::malformed);              // over the bound
-    EXPECT_EQ(read_preface(make(0x21, 0x00, "\xE0")).is, preface::verdict::malformed);                              // half a TLV
+    EXPECT_EQ(read_preface(make(0x11, 0x00, "")).is, preface::verdict::malformed);  // version 1
+    EXPECT_EQ(read_preface(make(0x21, 0x11, "short")).is,
+              preface::verdict::malformed);                                           // no room for addresses
+    EXPECT_EQ(read_preface(make(0x21, 0xF0, "xx")).is, preface::verdict::malformed);  // unknown family
+    EXPECT_EQ(read_preface(make(0x21, 0x00, tlv(token_tlv, "a") + tlv(token_tlv, "b"))).is,
+              preface::verdict::malformed);  // two tokens
+    EXPECT_EQ(read_preface(make(0x21, 0x00, std::string("\xE0\x00\xFFx", 4))).is,
+              preface::verdict::malformed);  // longer than the header
+    EXPECT_EQ(read_preface(make(0x21, 0x00, std::string(2000, 'x'))).is,
+              preface::verdict::malformed);                                             // over the bound
+    EXPECT_EQ(read_preface(make(0x21, 0x00, "\xE0")).is, preface::verdict::malformed);  // half a TLV
 }
 
 }  // namespace

@@ -1,15 +1,18 @@
 // Refusals as the agents' SDKs understand them, in their own shape, with the status after which they stop.
 #include "proxy/reply.hpp"
 
-#include <nlohmann/json.hpp>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include <string>
 
 namespace keyhole::proxy {
 namespace {
 
-nlohmann::json body_of(const std::string& reply) { return nlohmann::json::parse(reply.substr(reply.find("\r\n\r\n") + 4)); }
+nlohmann::json body_of(const std::string& reply)
+{
+    return nlohmann::json::parse(reply.substr(reply.find("\r\n\r\n") + 4));
+}
 
 TEST(Reply, EachApiGetsItsOwnShape)
 {

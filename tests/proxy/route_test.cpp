@@ -9,7 +9,10 @@
 namespace keyhole::proxy {
 namespace {
 
-bool known(std::string_view name, const void*) { return name == "openai" || name == "anthropic" || name == "groq"; }
+bool known(std::string_view name, const void*)
+{
+    return name == "openai" || name == "anthropic" || name == "groq";
+}
 
 target parsed(const std::string& raw)
 {
@@ -20,13 +23,17 @@ target parsed(const std::string& raw)
 
 TEST(Target, AllFormsOfABaseUrlMeanTheSamePath)
 {
-    for (const auto* raw : {"/v1/chat/completions", "/chat/completions", "/v1/v1/chat/completions", "//v1//chat/completions",
-                            "http://localhost:8080/v1/chat/completions", "/v1/chat/completions/"}) {
+    for (const auto* raw :
+         {"/v1/chat/completions", "/chat/completions", "/v1/v1/chat/completions", "//v1//chat/completions",
+          "http://localhost:8080/v1/chat/completions", "/v1/chat/completions/"})
+    {
         const auto t = parsed(raw);
         EXPECT_EQ(t.path, "/chat/completions") << raw;
         EXPECT_EQ(t.provider, "");
     }
-    for (const auto* raw : {"/openai/v1/chat/completions", "/openai/chat/completions", "http://evil/openai/v1/chat/completions"}) {
+    for (const auto* raw : {"/openai/v1/chat/completions", "/openai/chat/completions",
+                            "http://evil/openai/v1/chat/completions"})
+    {
         const auto t = parsed(raw);
         EXPECT_EQ(t.path, "/chat/completions") << raw;
         EXPECT_EQ(t.provider, "openai");
@@ -42,8 +49,11 @@ TEST(Target, CredentialsLeaveTheQueryWhateverTheirSpelling)
 
 TEST(Target, RefusesPathsThatTwoReadersSeeDifferently)
 {
-    for (const auto* raw : {"/v1/%2e%2e/admin", "/v1/..", "/v1/./models", "/v1/models/%2fadmin", "/v1/models/a%5cb", "/v1\\models", "/v1/models#x",
-                            "/v1/models/%00", "/v1/models/%zz", "/v1/models/%2", "v1/models", "*", "/v1/models/a%20b", "/v1/models/a;b"}) {
+    for (const auto* raw :
+         {"/v1/%2e%2e/admin", "/v1/..", "/v1/./models", "/v1/models/%2fadmin", "/v1/models/a%5cb",
+          "/v1\\models", "/v1/models#x", "/v1/models/%00", "/v1/models/%zz", "/v1/models/%2", "v1/models",
+          "*", "/v1/models/a%20b", "/v1/models/a;b"})
+    {
         target t;
         EXPECT_TRUE(parse_target(raw, &known, nullptr, t)) << raw;
     }
@@ -68,7 +78,8 @@ TEST(Routes, AreFoundByMethodAndPath)
         {method::get, "/files/file_1/content", dialect::openai, "GET /v1/files/{id}/content"},
         {method::post, "/messages", dialect::anthropic, "POST /v1/messages"},
         {method::post, "/messages/count_tokens", dialect::anthropic, "POST /v1/messages/count_tokens"},
-        {method::get, "/messages/batches/b_1/results", dialect::anthropic, "GET /v1/messages/batches/{id}/results"},
+        {method::get, "/messages/batches/b_1/results", dialect::anthropic,
+         "GET /v1/messages/batches/{id}/results"},
         {method::get, "/models", dialect::anthropic, "GET /v1/models"},
     };
     for (const auto& r : rows) {
