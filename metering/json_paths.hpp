@@ -107,6 +107,9 @@ private:
     static constexpr std::size_t max_frames = 16;
 
     const char* begin_value(const char* p, const char* end);
+    const char* begin_key(const char* p, const char* end);
+    const char* begin_text(const char* p, const char* end, std::uint8_t mode);
+    const char* after_key(const char* p, const char* end) noexcept;
     const char* read_key(const char* p, const char* end);
     const char* read_string(const char* p, const char* end);
     const char* read_word(const char* p, const char* end);

@@ -137,13 +137,18 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
     void feed(std::string_view bytes)
     {
         if (!metered || bytes.empty()) return;
+        if (!started) {
+            started = true;
+            // Compressed without saying so.
+            bool known = true;
+            if (!decoder && bytes[0] == '\x1f') decoder = content_decoder::make("gzip", known);
+        }
         if (!decoder) {
             body(bytes);
             return;
         }
         if (!decoder->feed(bytes, *this)) {
             give_up();
-            facts.known().damaged = true;
         }
     }
 
@@ -186,18 +191,17 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
     /// Takes what decides off `bytes`; false: more is needed.
     bool decide(std::string_view& bytes)
     {
-        if (said == promise::eventstream && (bytes[0] == '\0' || !first.empty())) {
-            form = framing::eventstream;
-            return true;
-        }
-        while (first.empty() && !bytes.empty() && is_blank(bytes[0]))
+        while (!bytes.empty() && is_blank(bytes[0]))
             bytes.remove_prefix(1);
         if (bytes.empty()) return false;
-        const char c = first.empty() ? bytes[0] : first[0];
+        const char c = bytes[0];
         const bool json = c == '{' || c == '[';
         // "data:", "event:", "id:", "retry:", "error:" or a comment.
         const bool sse = c == 'd' || c == 'e' || c == ':' || c == 'i' || c == 'r';
-        if (json)
+        // A message's length begins with a zero byte.
+        if (c == '\0' && (said == promise::eventstream || said == promise::nothing))
+            form = framing::eventstream;
+        else if (json)
             form = said == promise::lines ? framing::lines : framing::json;
         else if (said == promise::sse || (sse && said != promise::other))
             form = framing::sse;
@@ -302,9 +306,9 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
     promise said;
     framing form = framing::undecided;
     bool wrapped = false;
+    bool started = false;
     bool finished = false;
     bool ending = false;
-    std::string first;
     std::unique_ptr<content_decoder> decoder;
     answer_facts facts;
     json_reader reader;
