@@ -216,17 +216,15 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
     void json_lines(std::string_view bytes)
     {
         while (!bytes.empty()) {
-            if (reader.failed()) {
-                facts.known().damaged = true;
-                const std::size_t end = bytes.find('\n');
-                if (end == std::string_view::npos) return;
-                bytes.remove_prefix(end);
-                next_document();
-            }
             const std::size_t end = bytes.find('\n');
-            const std::string_view line = bytes.substr(0, end == std::string_view::npos ? end : end + 1);
+            const bool ended = end != std::string_view::npos;
+            const std::string_view line = bytes.substr(0, end);
             reader.feed(line);
-            bytes.remove_prefix(line.size());
+            bytes.remove_prefix(line.size() + (ended ? 1 : 0));
+            if (reader.failed()) facts.known().damaged = true;
+            if (!ended) return;
+            if (reader.failed()) next_document();
+            else reader.feed("\n");
         }
     }
 
