@@ -183,9 +183,9 @@ void answer_facts::failed(std::string_view type)
     error_type(type, 0);
 }
 
-void answer_facts::whole_body() noexcept
+void answer_facts::on_value_end()
 {
-    if (!unfinished_) reading_.terminal = true;
+    if (one_body_ && !unfinished_) reading_.terminal = true;
 }
 
 bool answer_facts::has_usage() const noexcept

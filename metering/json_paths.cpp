@@ -109,7 +109,6 @@ void json_reader::reset() noexcept
     at_ = root_;
     state_ = state::value;
     skip_depth_ = 0;
-    values_ = 0;
     begin_string(0);
 }
 
@@ -249,9 +248,9 @@ void json_reader::close(bool object)
         sink_.on_end(closed.node->id);
     }
     if (list) {
-        ++values_;
         at_ = root_;
         state_ = state::value;
+        sink_.on_value_end();
         return;
     }
     at_ = closed.node;
@@ -261,10 +260,10 @@ void json_reader::close(bool object)
 void json_reader::ended_value()
 {
     if (depth_ == 0) {
-        ++values_;
         at_ = root_;
         state_ = state::value;
         sink_.on_document_end(false);
+        sink_.on_value_end();
         return;
     }
     state_ = state::after_value;

@@ -167,10 +167,7 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
         switch (form) {
         case framing::json:
             reader.feed(bytes);
-            if (reader.failed())
-                facts.known().damaged = true;
-            else if (reader.idle() && reader.values() != 0)
-                facts.whole_body();
+            if (reader.failed()) facts.known().damaged = true;
             break;
         case framing::lines:
             json_lines(bytes);
@@ -209,6 +206,7 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
             form = framing::json;
         else
             form = framing::opaque;
+        if (form == framing::json) facts.one_body();
         return true;
     }
 
@@ -223,8 +221,10 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
             bytes.remove_prefix(line.size() + (ended ? 1 : 0));
             if (reader.failed()) facts.known().damaged = true;
             if (!ended) return;
-            if (reader.failed()) next_document();
-            else reader.feed("\n");
+            if (reader.failed())
+                next_document();
+            else
+                reader.feed("\n");
         }
     }
 
@@ -275,7 +275,6 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
         if (form == framing::json || form == framing::lines) reader.finish();
         if (form == framing::sse) events.finish();
         facts.abandon_document(true);
-        if (form == framing::json && reader.idle() && reader.values() != 0) facts.whole_body();
         facts.settle();
         reading& r = facts.known();
         if (!facts.has_usage())

@@ -299,7 +299,8 @@ TEST(Decode, EveryCodingHoweverItIsCut)
             for (std::size_t i = 0; i < bytes.size(); i += step)
                 ASSERT_TRUE(decoder->feed(std::string_view{bytes}.substr(i, step), sink))
                     << name << " by " << step;
-            EXPECT_TRUE(sink.text == text) << sink.text.size() << " of " << text.size() << " bytes, " << name << " by " << step;
+            EXPECT_TRUE(sink.text == text)
+                << sink.text.size() << " of " << text.size() << " bytes, " << name << " by " << step;
         }
     }
     bool known = true;
