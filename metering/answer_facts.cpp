@@ -183,9 +183,9 @@ void answer_facts::failed(std::string_view type)
     error_type(type, 0);
 }
 
-void answer_facts::whole_body() noexcept
+void answer_facts::on_value_end()
 {
-    if (!unfinished_) reading_.terminal = true;
+    if (one_body_ && !unfinished_) reading_.terminal = true;
 }
 
 bool answer_facts::has_usage() const noexcept
@@ -447,8 +447,11 @@ const reading& answer_facts::settle()
         subtract(beyond.cache_read, c.cache_read);
         subtract(beyond.cache_write_5m, c.cache_write_5m);
         subtract(beyond.cache_write_1h, c.cache_write_1h);
-        subtract(beyond.output, c.output);
-        subtract(beyond.output_reasoning, c.output_reasoning);
+        // The parts' output is not broken down.
+        std::int64_t output = beyond.all_output();
+        subtract(output, c.all_output());
+        beyond.output = output;
+        beyond.output_reasoning = beyond.output_audio = beyond.output_image = 0;
         beyond.web_searches = 0;
         reading_.beyond = beyond;
     }

@@ -32,8 +32,8 @@ public:
     void failed(std::string_view error_type);
     /// Counts that stood in the head: used where the body has none.
     void header_counts(const usage_numbers& numbers) noexcept { header_counts_ = numbers; }
-    /// A JSON body was read to its end.
-    void whole_body() noexcept;
+    /// The body is one JSON text, no stream: its end is the answer's.
+    void one_body() noexcept { one_body_ = true; }
 
     bool has_usage() const noexcept;
     bool needs_terminal() const noexcept;
@@ -46,6 +46,7 @@ public:
     void abandon_document(bool cut);
 
     void on_document_end(bool) override;
+    void on_value_end() override;
     void on_begin(path_id id) override;
     void on_end(path_id id) override;
     void on_scalar(path_id id, const json_scalar& value) override;
@@ -80,6 +81,7 @@ private:
     // What the document being read said; counts once it is complete (a broken event is no event).
     std::uint32_t pending_places_ = 0;  ///< a bit a usage place
     bool pending_terminal_ = false;
+    bool one_body_ = false;
     bool unfinished_ = false;  ///< a record said that more follows
     bool changed_ = true;
     reading reading_;

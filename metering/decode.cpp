@@ -32,7 +32,13 @@ public:
 
     bool feed(std::string_view in, decoded_sink& sink) override
     {
-        if (!open_ && !in.empty()) {
+        if (in.empty()) return true;
+        if (!open_ && gzip_ && in[0] != '\x1f') plain_ = true;  // said to be compressed, but isn't
+        if (plain_) {
+            sink.on_decoded(in);
+            return true;
+        }
+        if (!open_) {
             // A zlib header's low nibble is 8 (deflate); a raw stream that begins so is rarer than a server
             // that lies.
             const bool zlib_header = (static_cast<unsigned char>(in[0]) & 0x0F) == 8;
@@ -72,6 +78,7 @@ public:
 private:
     bool gzip_;
     bool open_ = false;
+    bool plain_ = false;
     bool ended_ = false;
     bool more_ = false;
     z_stream z_{};

@@ -102,11 +102,6 @@ eventstream_head read_headers(std::string_view bytes) noexcept
 
 }  // namespace
 
-bool eventstream_splitter::looks_like(std::string_view first_bytes) noexcept
-{
-    return first_bytes.size() >= prelude_size && read_prelude(first_bytes).has_value();
-}
-
 void eventstream_splitter::feed(std::string_view bytes)
 {
     while (!bytes.empty() && !lost_) {

@@ -41,9 +41,6 @@ public:
     /// Between two messages.
     bool idle() const noexcept { return held_.empty() && rest_ == 0; }
 
-    /// Whether the bytes can be a prelude whose checksum holds; at least 12 are needed.
-    static bool looks_like(std::string_view first_bytes) noexcept;
-
 private:
     bool take_message(std::string_view& bytes);
     bool deliver(std::string_view message);

@@ -109,7 +109,6 @@ void json_reader::reset() noexcept
     at_ = root_;
     state_ = state::value;
     skip_depth_ = 0;
-    values_ = 0;
     begin_string(0);
 }
 
@@ -132,8 +131,7 @@ void json_reader::feed(std::string_view bytes)
         case state::key: {
             const char c = *p++;
             if (c == '"') {
-                begin_string(key_mode);
-                state_ = state::in_key;
+                p = begin_key(p, end);
             } else if (c == '}' && state_ == state::first_key)
                 close(true);
             else if (!is_space(c))
@@ -193,9 +191,7 @@ const char* json_reader::begin_value(const char* p, const char* end)
             mode = at_->interests & static_cast<std::uint8_t>(bit(interest::scalar) | bit(interest::measure) |
                                                               bit(interest::pieces));
         }
-        begin_string(mode);
-        state_ = state::in_string;
-        return read_string(p, end);
+        return begin_text(p, end, mode);
     }
     if (c == '{' || c == '[') {
         open(c == '{');
@@ -252,9 +248,9 @@ void json_reader::close(bool object)
         sink_.on_end(closed.node->id);
     }
     if (list) {
-        ++values_;
         at_ = root_;
         state_ = state::value;
+        sink_.on_value_end();
         return;
     }
     at_ = closed.node;
@@ -264,14 +260,56 @@ void json_reader::close(bool object)
 void json_reader::ended_value()
 {
     if (depth_ == 0) {
-        ++values_;
         at_ = root_;
         state_ = state::value;
         sink_.on_document_end(false);
+        sink_.on_value_end();
         return;
     }
     state_ = state::after_value;
     if (depth_ == 1 && !frames_[0].object) sink_.on_document_end(true);
+}
+
+/// Nearly every key and text stands whole and unescaped in the input: read there, nothing is set up.
+const char* json_reader::begin_key(const char* p, const char* end)
+{
+    const char* const q = find_either<'"', '\\'>(p, end);
+    if (q != end && *q == '"') {
+        at_ = frames_[depth_ - 1].node->member({p, static_cast<std::size_t>(q - p)});
+        return after_key(q + 1, end);
+    }
+    begin_string(key_mode);
+    state_ = state::in_key;
+    return read_key(p, end);
+}
+
+const char* json_reader::after_key(const char* p, const char* end) noexcept
+{
+    state_ = state::colon;
+    if (p != end && *p == ':') {
+        ++p;
+        state_ = state::value;
+    }
+    return p;
+}
+
+const char* json_reader::begin_text(const char* p, const char* end, std::uint8_t mode)
+{
+    const char* const q = find_either<'"', '\\'>(p, end);
+    if (q != end && *q == '"' && (mode & bit(interest::pieces)) == 0) {
+        if (mode != 0) {
+            json_scalar value;
+            value.kind = json_scalar::type::string;
+            value.length = static_cast<std::size_t>(q - p);
+            value.text = {p, std::min<std::size_t>(value.length, max_text)};
+            sink_.on_scalar(at_->id, value);
+        }
+        ended_value();
+        return q + 1;
+    }
+    begin_string(mode);
+    state_ = state::in_string;
+    return read_string(p, end);
 }
 
 const char* json_reader::read_key(const char* p, const char* end)
@@ -279,13 +317,7 @@ const char* json_reader::read_key(const char* p, const char* end)
     if (!string_bytes(p, end)) return p;
     const std::string_view key = direct_.data() != nullptr ? direct_ : std::string_view{hold_.data(), held_};
     at_ = overlong_ ? nullptr : frames_[depth_ - 1].node->member(key);
-    state_ = state::colon;
-    // Nearly always the colon and the value follow at once.
-    if (p != end && *p == ':') {
-        ++p;
-        state_ = state::value;
-    }
-    return p;
+    return after_key(p, end);
 }
 
 const char* json_reader::read_string(const char* p, const char* end)

@@ -60,6 +60,8 @@ class json_sink {
 public:
     virtual ~json_sink() = default;
     virtual void on_document_end(bool array_element) = 0;
+    /// A top-level value ended: a document, or the array of several.
+    virtual void on_value_end() {}
     virtual void on_begin(path_id) {}
     virtual void on_end(path_id) {}
     virtual void on_scalar(path_id, const json_scalar&) = 0;
@@ -82,8 +84,6 @@ public:
     bool failed() const noexcept { return state_ == state::failed; }
     /// Between documents (also at the very start), not within one.
     bool idle() const noexcept { return depth_ == 0 && state_ == state::value; }
-    /// Whole top-level values seen since reset().
-    std::uint64_t values() const noexcept { return values_; }
 
 private:
     enum class state : std::uint8_t {
@@ -107,6 +107,9 @@ private:
     static constexpr std::size_t max_frames = 16;
 
     const char* begin_value(const char* p, const char* end);
+    const char* begin_key(const char* p, const char* end);
+    const char* begin_text(const char* p, const char* end, std::uint8_t mode);
+    const char* after_key(const char* p, const char* end) noexcept;
     const char* read_key(const char* p, const char* end);
     const char* read_string(const char* p, const char* end);
     const char* read_word(const char* p, const char* end);
@@ -133,7 +136,6 @@ private:
         nullptr;  ///< node of the value that comes or is being read; nullptr: nobody asks
     state state_ = state::value;
     std::uint64_t skip_depth_ = 0;
-    std::uint64_t values_ = 0;
 
     // The string, key or word being read.
     std::uint8_t mode_ = 0;    ///< interests in a string; 0: none

@@ -137,13 +137,18 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
     void feed(std::string_view bytes)
     {
         if (!metered || bytes.empty()) return;
+        if (!started) {
+            started = true;
+            // Compressed without saying so.
+            bool known = true;
+            if (!decoder && bytes[0] == '\x1f') decoder = content_decoder::make("gzip", known);
+        }
         if (!decoder) {
             body(bytes);
             return;
         }
         if (!decoder->feed(bytes, *this)) {
             give_up();
-            facts.known().damaged = true;
         }
     }
 
@@ -162,10 +167,7 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
         switch (form) {
         case framing::json:
             reader.feed(bytes);
-            if (reader.failed())
-                facts.known().damaged = true;
-            else if (reader.idle() && reader.values() != 0)
-                facts.whole_body();
+            if (reader.failed()) facts.known().damaged = true;
             break;
         case framing::lines:
             json_lines(bytes);
@@ -186,18 +188,17 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
     /// Takes what decides off `bytes`; false: more is needed.
     bool decide(std::string_view& bytes)
     {
-        if (said == promise::eventstream && (bytes[0] == '\0' || !first.empty())) {
-            form = framing::eventstream;
-            return true;
-        }
-        while (first.empty() && !bytes.empty() && is_blank(bytes[0]))
+        while (!bytes.empty() && is_blank(bytes[0]))
             bytes.remove_prefix(1);
         if (bytes.empty()) return false;
-        const char c = first.empty() ? bytes[0] : first[0];
+        const char c = bytes[0];
         const bool json = c == '{' || c == '[';
         // "data:", "event:", "id:", "retry:", "error:" or a comment.
         const bool sse = c == 'd' || c == 'e' || c == ':' || c == 'i' || c == 'r';
-        if (json)
+        // A message's length begins with a zero byte.
+        if (c == '\0' && (said == promise::eventstream || said == promise::nothing))
+            form = framing::eventstream;
+        else if (json)
             form = said == promise::lines ? framing::lines : framing::json;
         else if (said == promise::sse || (sse && said != promise::other))
             form = framing::sse;
@@ -205,6 +206,7 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
             form = framing::json;
         else
             form = framing::opaque;
+        if (form == framing::json) facts.one_body();
         return true;
     }
 
@@ -212,17 +214,17 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
     void json_lines(std::string_view bytes)
     {
         while (!bytes.empty()) {
-            if (reader.failed()) {
-                facts.known().damaged = true;
-                const std::size_t end = bytes.find('\n');
-                if (end == std::string_view::npos) return;
-                bytes.remove_prefix(end);
-                next_document();
-            }
             const std::size_t end = bytes.find('\n');
-            const std::string_view line = bytes.substr(0, end == std::string_view::npos ? end : end + 1);
+            const bool ended = end != std::string_view::npos;
+            const std::string_view line = bytes.substr(0, end);
             reader.feed(line);
-            bytes.remove_prefix(line.size());
+            bytes.remove_prefix(line.size() + (ended ? 1 : 0));
+            if (reader.failed()) facts.known().damaged = true;
+            if (!ended) return;
+            if (reader.failed())
+                next_document();
+            else
+                reader.feed("\n");
         }
     }
 
@@ -273,7 +275,6 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
         if (form == framing::json || form == framing::lines) reader.finish();
         if (form == framing::sse) events.finish();
         facts.abandon_document(true);
-        if (form == framing::json && reader.idle() && reader.values() != 0) facts.whole_body();
         facts.settle();
         reading& r = facts.known();
         if (!facts.has_usage())
@@ -302,9 +303,9 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
     promise said;
     framing form = framing::undecided;
     bool wrapped = false;
+    bool started = false;
     bool finished = false;
     bool ending = false;
-    std::string first;
     std::unique_ptr<content_decoder> decoder;
     answer_facts facts;
     json_reader reader;

@@ -40,10 +40,10 @@ struct reading {
 /// Counts that stand in an answer's head (Bedrock's x-amzn-bedrock-*-token-count): used where the body has
 /// none.
 struct head_counts {
-    std::optional<std::int64_t> input;
-    std::optional<std::int64_t> output;
-    std::optional<std::int64_t> cache_read;
-    std::optional<std::int64_t> cache_write;
+    std::optional<std::int64_t> input = {};
+    std::optional<std::int64_t> output = {};
+    std::optional<std::int64_t> cache_read = {};
+    std::optional<std::int64_t> cache_write = {};
 };
 
 /// Facts of an answer's head that decide how its body is read.

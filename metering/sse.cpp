@@ -23,7 +23,8 @@ void sse_splitter::feed(std::string_view bytes)
     while (p != end) {
         if (skip_lf_) {
             skip_lf_ = false;
-            if (*p == '\n' && ++p == end) return;
+            if (*p == '\n') ++p;
+            if (p == end) return;
         }
         if (part_ == part::name) p = read_name(p, end);
         if (part_ == part::after_colon && p != end) {

@@ -27,6 +27,7 @@ constexpr api_wire api_wires[] = {
     {"chat", "", wire::openai_chat},
     {"completions", "", wire::openai_completions},
     {"embeddings", "", wire::openai_embeddings},
+    {"rerank", "cohere", wire::cohere},
     {"rerank", "", wire::openai_embeddings},
     {"responses", "", wire::openai_responses},
     {"responses-retrieve", "", wire::openai_responses},
@@ -101,6 +102,10 @@ expected_usage load_expected(const json& e)
     u.error = e.contains("error") && e["error"].is_object();
     u.model = text_or(e, "model");
     u.ambiguous = e.contains("ambiguous") && !e["ambiguous"].empty();
+    if (const auto it = e.find("iterations_total"); it != e.end() && it->is_object() && it->contains("all")) {
+        u.iterations_input = number_or((*it)["all"], "input_tokens", -1);
+        u.iterations_output = number_or((*it)["all"], "output_tokens", -1);
+    }
     return u;
 }
 
@@ -186,6 +191,10 @@ std::string differences(const test_case& c, const reading& r, const options& o)
     const bool ends_known = c.format != wire::watsonx && (e.present || c.format != wire::bedrock_invoke);
     if (e.complete >= 0 && !e.error && ends_known) differ("terminal", r.terminal ? 1 : 0, e.complete);
     if (c.status < 400) differ("error", r.error_event ? 1 : 0, e.error ? 1 : 0);
+    if (e.iterations_input >= 0) {
+        differ("input with iterations", n.all_input() + r.beyond.all_input(), e.iterations_input);
+        differ("output with iterations", n.all_output() + r.beyond.all_output(), e.iterations_output);
+    }
     for (const std::int64_t bucket :
          {n.input, n.output, n.cache_read, n.cache_write_5m, n.cache_write_1h, n.input_audio, n.input_image,
           n.output_audio, n.output_image, n.output_reasoning})

@@ -35,6 +35,8 @@ struct expected_usage {
     bool error = false;
     std::string model;
     bool ambiguous = false;
+    std::int64_t iterations_input = -1;  ///< what usage.iterations add up to; -1: none
+    std::int64_t iterations_output = -1;
 };
 
 struct test_case {
