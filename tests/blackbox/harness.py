@@ -393,6 +393,15 @@ class BlackBox(unittest.TestCase):
         return self.provider.seen("answer", request_id), self.keyhole.row(request_id)
 
 
+TOKEN_COLUMNS = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output", "output_reasoning", "input_audio", "output_audio",
+                 "input_image", "output_image")
+
+
+def buckets_sum(row):
+    """All tokens of a ledger row; the buckets are disjoint."""
+    return sum(row[column] for column in TOKEN_COLUMNS)
+
+
 def chat_body(model="gpt-4o", text="say hi to the lantern", **more):
     return {"model": model, "messages": [{"role": "user", "content": text}], **more}
 
