@@ -178,21 +178,21 @@ class Keyhole:
     def __init__(self, provider, config=None, env=None, args=(), start=True):
         self.provider = provider
         self.dir = tempfile.mkdtemp(prefix="kh-", dir="/tmp")
-        self.socket = f"{self.dir}/run/llm.sock"
-        self.sessions_dir = f"{self.dir}/run/sessions"
+        self.socket = f"{self.dir}/agents/llm.sock"
+        self.sessions_dir = f"{self.dir}/sessions"
         self.admin_socket = f"{self.dir}/admin/admin.sock"
         self.state_dir = f"{self.dir}/state"
         self.log_path = f"{self.dir}/log.txt"
         self.tcp_port, self.metrics_port = free_port(), free_port()
         self.process = None
-        for d in ("run", "run/sessions", "admin", "state", "config"):
+        for d in ("agents", "sessions", "admin", "state", "config"):
             os.makedirs(f"{self.dir}/{d}", exist_ok=True)
         write_prices(f"{self.dir}/config/prices.json")
         self.config = {
             "server": {"workers": 2, "shutdown_grace": 5},
             "agents": {"sockets": [self.socket], "tcp": [f"127.0.0.1:{self.tcp_port}"], "session_sockets": self.sessions_dir},
             "admin": {"socket": self.admin_socket},
-            "metrics": {"tcp": f"127.0.0.1:{self.metrics_port}"},
+            "metrics": {"listen": f"127.0.0.1:{self.metrics_port}"},
             "state": {"directory": self.state_dir},
             "log": {"format": "json", "level": "debug"},
             "prices": [{"format": "litellm", "path": f"{self.dir}/config/prices.json"}],

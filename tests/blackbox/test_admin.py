@@ -18,7 +18,8 @@ class GhostProxy(BlackBox):
         cls.admin_port = free_port()
         super().setUpClass()
         cls.keyhole.close()
-        cls.keyhole = Keyhole(cls.provider, {"admin": {"tcp": f"127.0.0.1:{cls.admin_port}"}}, {"KEYHOLE_ADMIN_TOKEN": cls.admin_token})
+        cls.keyhole = Keyhole(cls.provider, {"admin": {"tcp": f"127.0.0.1:{cls.admin_port}", "token": "env:KEYHOLE_ADMIN_TOKEN"}},
+                              {"KEYHOLE_ADMIN_TOKEN": cls.admin_token})
         cls.addClassCleanup(cls.keyhole.close)
 
     def api(self, method, path, body=None, token=None):
