@@ -175,8 +175,9 @@ class Keyhole:
 
     numbers = itertools.count(1)
 
-    def __init__(self, provider, config=None, env=None, args=(), start=True):
+    def __init__(self, provider, config=None, env=None, args=(), start=True, user=None):
         self.provider = provider
+        self.user = user  # uid to run as
         self.dir = tempfile.mkdtemp(prefix="kh-", dir="/tmp")
         self.socket = f"{self.dir}/agents/llm.sock"
         self.sessions_dir = f"{self.dir}/sessions"
@@ -225,9 +226,15 @@ class Keyhole:
 
     def spawn(self):
         self.write_config()
+        more = {}
+        if self.user is not None:
+            more = {"user": self.user, "group": self.user, "extra_groups": []}
+            for folder, _, files in os.walk(self.dir):
+                for name in (folder, *(os.path.join(folder, f) for f in files)):
+                    os.chown(name, self.user, self.user)
         log = open(self.log_path, "ab")
         self.process = subprocess.Popen([keyhole_binary(), "serve", "--config", self.config_path, *self.args], env=self.env,
-                                        stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+                                        stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **more)
         log.close()
 
     def start(self, seconds=30):

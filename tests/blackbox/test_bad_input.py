@@ -3,6 +3,7 @@ that are full, and mistakes in the configuration. After everything the proxy sti
 
 import json
 import os
+import socket
 import sqlite3
 import subprocess
 import tempfile
@@ -435,7 +436,6 @@ class Starts(unittest.TestCase):
         self.fails("107", config={"agents": {"sockets": [f"{self.keyhole.dir}/{'long-' * 25}/llm.sock"]}})
 
     def test_a_port_that_is_taken(self):
-        import socket
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
