@@ -175,24 +175,25 @@ class Keyhole:
 
     numbers = itertools.count(1)
 
-    def __init__(self, provider, config=None, env=None, args=(), start=True):
+    def __init__(self, provider, config=None, env=None, args=(), start=True, user=None):
         self.provider = provider
+        self.user = user  # uid to run as
         self.dir = tempfile.mkdtemp(prefix="kh-", dir="/tmp")
-        self.socket = f"{self.dir}/run/llm.sock"
-        self.sessions_dir = f"{self.dir}/run/sessions"
+        self.socket = f"{self.dir}/agents/llm.sock"
+        self.sessions_dir = f"{self.dir}/sessions"
         self.admin_socket = f"{self.dir}/admin/admin.sock"
         self.state_dir = f"{self.dir}/state"
         self.log_path = f"{self.dir}/log.txt"
         self.tcp_port, self.metrics_port = free_port(), free_port()
         self.process = None
-        for d in ("run", "run/sessions", "admin", "state", "config"):
+        for d in ("agents", "sessions", "admin", "state", "config"):
             os.makedirs(f"{self.dir}/{d}", exist_ok=True)
         write_prices(f"{self.dir}/config/prices.json")
         self.config = {
             "server": {"workers": 2, "shutdown_grace": 5},
             "agents": {"sockets": [self.socket], "tcp": [f"127.0.0.1:{self.tcp_port}"], "session_sockets": self.sessions_dir},
             "admin": {"socket": self.admin_socket},
-            "metrics": {"tcp": f"127.0.0.1:{self.metrics_port}"},
+            "metrics": {"listen": f"127.0.0.1:{self.metrics_port}"},
             "state": {"directory": self.state_dir},
             "log": {"format": "json", "level": "debug"},
             "prices": [{"format": "litellm", "path": f"{self.dir}/config/prices.json"}],
@@ -225,9 +226,15 @@ class Keyhole:
 
     def spawn(self):
         self.write_config()
+        more = {}
+        if self.user is not None:
+            more = {"user": self.user, "group": self.user, "extra_groups": []}
+            for folder, _, files in os.walk(self.dir):
+                for name in (folder, *(os.path.join(folder, f) for f in files)):
+                    os.chown(name, self.user, self.user)
         log = open(self.log_path, "ab")
         self.process = subprocess.Popen([keyhole_binary(), "serve", "--config", self.config_path, *self.args], env=self.env,
-                                        stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+                                        stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **more)
         log.close()
 
     def start(self, seconds=30):
@@ -391,6 +398,15 @@ class BlackBox(unittest.TestCase):
         request_id = answer.get("x-keyhole-request-id")
         self.assertTrue(request_id, "x-keyhole-request-id is missing")
         return self.provider.seen("answer", request_id), self.keyhole.row(request_id)
+
+
+TOKEN_COLUMNS = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output", "output_reasoning", "input_audio", "output_audio",
+                 "input_image", "output_image")
+
+
+def buckets_sum(row):
+    """All tokens of a ledger row; the buckets are disjoint."""
+    return sum(row[column] for column in TOKEN_COLUMNS)
 
 
 def chat_body(model="gpt-4o", text="say hi to the lantern", **more):

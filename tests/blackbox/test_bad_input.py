@@ -3,6 +3,7 @@ that are full, and mistakes in the configuration. After everything the proxy sti
 
 import json
 import os
+import socket
 import sqlite3
 import subprocess
 import tempfile
@@ -315,15 +316,15 @@ class Disks(unittest.TestCase):
         wait_until(lambda: len([r for r in keyhole.rows() if r["request_id"] in ids]) == 20, 30, "the rows")
 
     def test_a_full_journal_refuses_and_recovers(self):
-        keyhole = Keyhole(self.provider, {"state": {"journal_slots": 16}})
+        keyhole = Keyhole(self.provider, {"state": {"journal_slots": 64}})
         self.addCleanup(keyhole.close)
         token = keyhole.token()
         keyhole.row(keyhole.post("/v1/chat/completions", chat_body(), token).get("x-keyhole-request-id"))
         lock = sqlite3.connect(keyhole.ledger_path, isolation_level=None)
         lock.execute("BEGIN IMMEDIATE")
-        answers = [keyhole.post("/v1/chat/completions", chat_body(text=f"full {i}"), token) for i in range(40)]
+        answers = [keyhole.post("/v1/chat/completions", chat_body(text=f"full {i}"), token) for i in range(100)]
         served = [a for a in answers if a.status == 200]
-        self.assertLessEqual(len(served), 16)
+        self.assertLessEqual(len(served), 64)
         self.assertEqual((answers[-1].status, answers[-1].code), (503, "ledger_unavailable"))
         self.assertEqual(len(self.provider.log("head")), len(served) + 1)
         lock.execute("ROLLBACK")
@@ -435,7 +436,6 @@ class Starts(unittest.TestCase):
         self.fails("107", config={"agents": {"sockets": [f"{self.keyhole.dir}/{'long-' * 25}/llm.sock"]}})
 
     def test_a_port_that_is_taken(self):
-        import socket
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
@@ -448,21 +448,21 @@ class Starts(unittest.TestCase):
     def test_an_unreadable_key_file(self):
         del self.keyhole.env["OPENAI_API_KEY"]
         self.keyhole.env["OPENAI_API_KEY_FILE"] = "/nonexistent/key"
-        self.fails("OPENAI_API_KEY_FILE", "/nonexistent/key")
+        self.fails("/nonexistent/key")
 
     def test_a_key_with_a_line_break_inside_is_refused(self):
         self.keyhole.env["OPENAI_API_KEY"] = "sk-a\r\nx-evil: 1" + "9" * 40
         self.fails("OPENAI_API_KEY")
 
     def test_admin_over_tcp_needs_a_token(self):
-        self.fails("admin.t", config={"admin": {"tcp": "127.0.0.1:0"}})
+        self.fails("admin.token", config={"admin": {"tcp": f"127.0.0.1:{free_port()}"}})
 
     def test_a_second_instance_is_refused_and_the_first_lives_on(self):
         provider = Provider()
         self.addCleanup(provider.close)
         first = Keyhole(provider)
         self.addCleanup(first.close)
-        first.config["metrics"]["tcp"] = f"127.0.0.1:{free_port()}"
+        first.config["metrics"]["listen"] = f"127.0.0.1:{free_port()}"
         first.config["agents"]["tcp"] = []
         first.write_config()
         done = subprocess.run([keyhole_binary(), "serve", "--config", first.config_path], env=first.env, capture_output=True, text=True, timeout=20)

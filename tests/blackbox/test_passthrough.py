@@ -1,11 +1,12 @@
 """BYTES_UNTOUCHED, ONE_TABLE: what goes through is what would have gone there directly, and what is not in the table does not."""
 
+import gzip
 import hashlib
 import json
 import unittest
 
 from harness import VERSION, BlackBox, chat_body, messages_body
-from wire import multipart
+from wire import multipart, request_bytes
 
 AUDIO, AUDIO_TYPE = multipart(model="whisper-1", file=("hi.wav", bytes(range(256)) * 20))
 UPLOAD, UPLOAD_TYPE = multipart(purpose="batch", file=("lines.jsonl", b'{"custom_id":"1"}\n' * 50))
@@ -215,7 +216,6 @@ class Passthrough(BlackBox):
         self.assertEqual(len(self.provider.log("head")), before + 1)
 
     def test_an_answer_that_is_compressed_unasked_still_reads_the_same(self):
-        import gzip
         for stream in (False, True):
             plain = self.keyhole.post("/v1/chat/completions", chat_body(stream=stream), self.token)
             packed = self.keyhole.post("/v1/chat/completions", chat_body(stream=stream), self.token, [("x-demo", "gzip")])
@@ -225,7 +225,6 @@ class Passthrough(BlackBox):
             self.assertEqual(body, plain.body)
 
     def test_one_connection_carries_many_requests_and_pipelined_ones_in_order(self):
-        from wire import request_bytes
         with self.keyhole.client() as client:
             for i in range(20):
                 answer = client.call("POST", "/v1/chat/completions", [], chat_body(text=f"number {i}", stream=i % 2 == 0), self.token)

@@ -6,6 +6,7 @@ import unittest
 import uuid
 
 from harness import Keyhole, Provider, chat_body, wait_until
+from wire import call
 
 
 class Signals(unittest.TestCase):
@@ -79,7 +80,6 @@ class Signals(unittest.TestCase):
 
     @staticmethod
     def ready(keyhole):
-        from wire import call
         try:
             return call(("127.0.0.1", keyhole.metrics_port), "GET", "/readyz", timeout=3).status == 200
         except OSError:

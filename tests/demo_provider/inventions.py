@@ -15,6 +15,8 @@ def seed_of(request):
     if isinstance(asked, dict):
         asked = {k: v for k, v in asked.items() if k not in ("stream", "stream_options")}
         raw = json.dumps(asked, sort_keys=True, ensure_ascii=False).encode()
+    elif request.form:  # a form's boundary is random
+        raw = json.dumps({k: hashlib.sha256(v[0]).hexdigest() for k, v in request.form.items()}, sort_keys=True).encode()
     else:
         raw = request.body
     return hashlib.sha256(request.path.encode() + b"\0" + raw).hexdigest()
