@@ -179,8 +179,9 @@ answer ask_kernel(int netlink, const ip_and_port& agent, const ip_and_port& brid
 
 }  // namespace
 
-agent_side::agent_side() noexcept
-    : netlink_(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_SOCK_DIAG))
+agent_side::agent_side(bool with_netlink) noexcept
+    : netlink_(with_netlink ? ::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_SOCK_DIAG)
+                            : -1)
 {
 }
 

@@ -9,7 +9,8 @@ namespace keyhole::bridge {
 
 class agent_side {
 public:
-    agent_side() noexcept;
+    /// Without netlink (gVisor, strict seccomp profiles) the table in /proc is read instead.
+    explicit agent_side(bool with_netlink = true) noexcept;
 
     /// True when the other end of this accepted TCP connection is owned by nobody any more. False when it is
     /// alive, or when this cannot be known (a peer that is not on loopback, no netlink and no /proc).

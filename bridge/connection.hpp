@@ -47,9 +47,9 @@ struct flow {
 enum class phase : std::uint8_t {
     waiting,  ///< for the proxy to answer
     relaying,
-    half_closed,  ///< relaying; the agent has finished sending and is watched for having gone altogether
-    lingering,    ///< the last byte went to the agent; what it still sends is thrown away until it closes
-    dead,         ///< to be freed after this batch of events
+    watched,  ///< relaying, and the agent is looked for: it has finished sending, or its sending has stalled
+    lingering,  ///< the last byte went to the agent; what it still sends is thrown away until it closes
+    dead,       ///< to be freed after this batch of events
 };
 
 struct connection {
@@ -58,7 +58,7 @@ struct connection {
     flow up;    ///< agent to proxy
     flow down;  ///< proxy to agent
     phase now = phase::dead;
-    std::uint8_t looks = 0;   ///< how often a half-closed agent was looked for
+    std::uint8_t looks = 0;   ///< how often the agent was looked for
     bool has_more = false;    ///< in the list of those that used up their turn
     std::int64_t due_ms = 0;  ///< of its phase
     connection* previous = nullptr;

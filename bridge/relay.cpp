@@ -73,7 +73,7 @@ relay::relay(const options& settings, std::vector<sys::unique_fd> listeners, std
 
 relay::~relay()
 {
-    for (connection_list* list : {&waiting_, &relaying_, &half_closed_, &lingering_})
+    for (connection_list* list : {&waiting_, &relaying_, &watched_, &lingering_})
         while (!list->empty())
             close(*list->front());
     while (dead_ != nullptr) {
@@ -228,7 +228,7 @@ void relay::accepted(int fd)
         abort(c);
         return;
     }
-    if (open_ > settings_.max_connections) {
+    if (open_ - lingering_now_ > settings_.max_connections) {
         refuse(c,
                make_refusal({"too_many_connections",
                              "all " + std::to_string(settings_.max_connections) +
@@ -249,12 +249,17 @@ void relay::accepted(int fd)
 void relay::try_waiting()
 {
     while (!waiting_.empty()) {
+        connection& first = *waiting_.front();
+        if (first.agent.peer_finished && agents_.is_orphan(first.agent.fd)) {
+            close(first);
+            continue;
+        }
         sys::unique_fd proxy = connect_upstream(settings_.socket);
         const int error = errno;
         if (proxy) {
             log_proxy_state(true, 0);
             connect_delay_ms_ = 0;
-            start_relaying(*waiting_.front(), std::move(proxy));
+            start_relaying(first, std::move(proxy));
             continue;
         }
         log_proxy_state(false, error);
@@ -336,7 +341,7 @@ int relay::next_timeout() const
     std::int64_t due = INT64_MAX;
     if (!waiting_.empty()) due = std::min(due, connect_again_ms_);
     if (!accepting_) due = std::min(due, accept_again_ms_);
-    if (!half_closed_.empty()) due = std::min(due, sweep_ms_);
+    if (!watched_.empty()) due = std::min(due, look_ms_);
     if (!lingering_.empty()) due = std::min(due, lingering_.front()->due_ms);
     if (draining_) due = std::min(due, drain_until_ms_);
     if (due == INT64_MAX) return -1;
@@ -345,7 +350,7 @@ int relay::next_timeout() const
 
 void relay::on_timers()
 {
-    if (waiting_.empty() && half_closed_.empty() && lingering_.empty() && accepting_ && !draining_) return;
+    if (waiting_.empty() && watched_.empty() && lingering_.empty() && accepting_ && !draining_) return;
     const std::int64_t now = sys::now_ms();
     if (!waiting_.empty() && connect_again_ms_ <= now) try_waiting();
     if (!accepting_ && accept_again_ms_ <= now) {
@@ -354,12 +359,12 @@ void relay::on_timers()
         else
             accept_again_ms_ = now + first_accept_delay_ms;
     }
-    if (!half_closed_.empty() && sweep_ms_ <= now) sweep_half_closed(now);
+    if (!watched_.empty() && look_ms_ <= now) look_at_watched(now);
     while (!lingering_.empty() && lingering_.front()->due_ms <= now)
         close(*lingering_.front());
     if (draining_ && drain_until_ms_ <= now) stop_ = true;
     if (!stop_) return;
-    for (connection_list* list : {&waiting_, &relaying_, &half_closed_, &lingering_})
+    for (connection_list* list : {&waiting_, &relaying_, &watched_, &lingering_})
         while (!list->empty())
             abort(*list->front());
 }

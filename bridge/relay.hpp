@@ -59,8 +59,9 @@ private:
     outcome on_read_error(connection& c, const endpoint& from, int error);
     outcome on_write_error(connection& c, flow& f, const endpoint& to);
     void discard(connection& c);
+    static bool may_be_gone(const connection& c);
     void watch_agent(connection& c);
-    void sweep_half_closed(std::int64_t now);
+    void look_at_watched(std::int64_t now);
     void linger(connection& c);
     /// The agent is reset (RST), the proxy's socket closed.
     void abort(connection& c);
@@ -84,12 +85,13 @@ private:
 
     connection_list waiting_;
     connection_list relaying_;
-    connection_list half_closed_;
+    connection_list watched_;
     connection_list lingering_;
     connection* with_more_ = nullptr;
     connection* dead_ = nullptr;
 
-    std::uint32_t open_ = 0;
+    std::uint32_t open_ = 0;           ///< all of them
+    std::uint32_t lingering_now_ = 0;  ///< of these, the ones that no longer count as connections
     std::uint64_t accepted_total_ = 0;
     std::uint64_t refused_total_ = 0;
     bool accepting_ = true;
@@ -102,7 +104,7 @@ private:
     std::uint32_t random_ = 0;
     std::int64_t accept_again_ms_ = 0;
     std::int64_t connect_again_ms_ = 0;
-    std::int64_t sweep_ms_ = 0;
+    std::int64_t look_ms_ = 0;
     std::int64_t drain_until_ms_ = 0;
     std::int64_t logged_ms_ = 0;
 };

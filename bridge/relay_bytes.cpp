@@ -54,7 +54,7 @@ void relay::work(connection& c)
         discard(c);
         return;
     case phase::relaying:
-    case phase::half_closed:
+    case phase::watched:
         break;
     }
     if (pump(c, c.up, c.agent, c.proxy) == outcome::closed) return;
@@ -66,7 +66,7 @@ void relay::work(connection& c)
             linger(c);
         return;
     }
-    if (c.agent.peer_finished && c.now == phase::relaying) watch_agent(c);
+    if (c.now == phase::relaying && may_be_gone(c)) watch_agent(c);
 }
 
 relay::outcome relay::pump(connection& c, flow& f, endpoint& from, endpoint& to)
@@ -159,9 +159,17 @@ relay::outcome relay::on_read_error(connection& c, const endpoint& from, int)
     return outcome::closed;
 }
 
+// A FIN may be a close(); and the FIN of an agent whose bytes the proxy does not take is stuck behind them.
+// Once the answer has ended there is nothing left to stop, only bytes to deliver (and the kernel's record of
+// an agent's socket that has seen both FINs has no owner, gone or not).
+bool relay::may_be_gone(const connection& c)
+{
+    return !c.down.done && (c.agent.peer_finished || c.up.held.data != nullptr);
+}
+
 void relay::watch_agent(connection& c)
 {
-    if (agents_.is_orphan(c.agent.fd)) {
+    if (c.agent.peer_finished && agents_.is_orphan(c.agent.fd)) {
         close(c);
         return;
     }
@@ -169,15 +177,20 @@ void relay::watch_agent(connection& c)
     // half-closed: look again.
     c.looks = 0;
     c.due_ms = sys::now_ms() + look_again_ms[0];
-    sweep_ms_ = half_closed_.empty() ? c.due_ms : std::min(sweep_ms_, c.due_ms);
-    move_to(c, phase::half_closed);
+    look_ms_ = watched_.empty() ? c.due_ms : std::min(look_ms_, c.due_ms);
+    move_to(c, phase::watched);
 }
 
-void relay::sweep_half_closed(std::int64_t now)
+void relay::look_at_watched(std::int64_t now)
 {
-    sweep_ms_ = INT64_MAX;
-    for (connection* c = half_closed_.front(); c != nullptr;) {
+    look_ms_ = INT64_MAX;
+    for (connection* c = watched_.front(); c != nullptr;) {
         connection* next = c->next;
+        if (!may_be_gone(*c)) {
+            move_to(*c, phase::relaying);
+            c = next;
+            continue;
+        }
         if (c->due_ms <= now) {
             if (agents_.is_orphan(c->agent.fd)) {
                 close(*c);
@@ -187,7 +200,7 @@ void relay::sweep_half_closed(std::int64_t now)
             if (c->looks + 1U < std::size(look_again_ms)) ++c->looks;
             c->due_ms = now + look_again_ms[c->looks];
         }
-        sweep_ms_ = std::min(sweep_ms_, c->due_ms);
+        look_ms_ = std::min(look_ms_, c->due_ms);
         c = next;
     }
 }
@@ -207,6 +220,7 @@ void relay::linger(connection& c)
     ::shutdown(c.agent.fd, SHUT_WR);
     if (c.proxy.fd >= 0) ::close(std::exchange(c.proxy.fd, -1));
     c.due_ms = sys::now_ms() + linger_ms;
+    ++lingering_now_;
     move_to(c, phase::lingering);
     c.agent.readable = true;
     discard(c);
@@ -250,6 +264,7 @@ void relay::close(connection& c)
     for (endpoint* e : {&c.agent, &c.proxy})
         if (e->fd >= 0) ::close(std::exchange(e->fd, -1));
     list_of(c.now)->remove(c);
+    if (c.now == phase::lingering) --lingering_now_;
     c.now = phase::dead;
     c.next = dead_;
     dead_ = &c;
@@ -269,8 +284,8 @@ connection_list* relay::list_of(phase p)
     switch (p) {
     case phase::waiting:
         return &waiting_;
-    case phase::half_closed:
-        return &half_closed_;
+    case phase::watched:
+        return &watched_;
     case phase::lingering:
         return &lingering_;
     case phase::relaying:

@@ -1,0 +1,141 @@
+#include "bridge/system.hpp"
+#include "sandbox-runtime/settings.hpp"
+
+#include <gtest/gtest.h>
+
+namespace keyhole::runtime {
+namespace {
+
+struct parsed {
+    settings_result result{};
+    settings values;
+    std::string error;
+};
+
+parsed read(std::vector<std::string> words, std::vector<std::string> environment = {})
+{
+    words.insert(words.begin(), "keyhole-init");
+    const auto pointers = [](std::vector<std::string>& from) {
+        std::vector<char*> out;
+        for (std::string& each : from)
+            out.push_back(each.data());
+        out.push_back(nullptr);
+        return out;
+    };
+    std::vector<char*> argv = pointers(words);
+    std::vector<char*> envp = pointers(environment);
+    parsed p;
+    p.result = read_settings(static_cast<int>(words.size()), argv.data(), envp.data(), p.values, p.error);
+    return p;
+}
+
+using words = std::vector<std::string>;
+
+TEST(InitSettings, TakeTheCommandFromTheArgumentsAsTheyAre)
+{
+    EXPECT_EQ(read({"--", "claude", "-p", "two words", "--", "--help"}).values.command,
+              (words{"claude", "-p", "two words", "--", "--help"}));
+    EXPECT_EQ(read({"env", "--help"}).values.command, (words{"env", "--help"}));
+    EXPECT_EQ(read({"--grace", "5", "ls"}).values.command, (words{"ls"}));
+}
+
+TEST(InitSettings, PreferTheCommandOfTheEnvironment)
+{
+    EXPECT_EQ(read({"--", "bash"}, {"AGENT_COMMAND=echo", "AGENT_ARGS=hello  from sandbox"}).values.command,
+              (words{"echo", "hello", "from", "sandbox"}));
+}
+
+TEST(InitSettings, GiveASingleLineToTheShell)
+{
+    EXPECT_EQ(read({"--", "echo hello | wc"}).values.command, (words{"/bin/sh", "-c", "echo hello | wc"}));
+    EXPECT_EQ(read({"--", "bash"}).values.command, (words{"bash"}));
+}
+
+TEST(InitSettings, NeedACommandUnlessTheyOnlyLookAround)
+{
+    EXPECT_EQ(read({}).result, settings_result::wrong);
+    EXPECT_EQ(read({"--check"}).result, settings_result::run);
+    EXPECT_TRUE(read({"--", "--check"}).values.check);
+}
+
+TEST(InitSettings, RefuseWrongValuesByName)
+{
+    for (const char* entry : {"LLM_PROXY_PORT=0", "LLM_PROXY_PORT=65536", "LLM_PROXY_PORT=80a",
+                              "KEYHOLE_GRACE=-1", "KEYHOLE_PROXY_WAIT=1.5"})
+    {
+        const parsed p = read({"ls"}, {entry});
+        EXPECT_EQ(p.result, settings_result::wrong) << entry;
+        EXPECT_NE(p.error.find(std::string(entry).substr(0, std::string(entry).find('='))), std::string::npos)
+            << p.error;
+    }
+    EXPECT_EQ(read({"--nonsense", "ls"}).result, settings_result::wrong);
+    EXPECT_EQ(read({"--grace"}).result, settings_result::wrong);
+}
+
+constexpr std::string_view passwd =
+    "root:x:0:0::/root:/bin/sh\nagent:x:1000:1000::/home/agent:/bin/bash\n"
+    "other:x:1001:1002::/home/other:/bin/sh\nkeyhole-bridge:x:998:998::/:/bin/false\n";
+
+struct account_case {
+    const char* what;
+    words environment;
+    std::uint32_t own_uid;
+    int code;
+    std::uint32_t uid;
+    std::uint32_t gid;
+};
+
+class Accounts : public testing::TestWithParam<account_case> {};
+
+TEST_P(Accounts, AreWhoTheyShouldBe)
+{
+    const account_case& c = GetParam();
+    parsed p = read({"ls"}, c.environment);
+    std::string error;
+    ASSERT_EQ(resolve_accounts(p.values, passwd, c.own_uid, c.own_uid, error), c.code) << error;
+    if (c.code != 0) {
+        EXPECT_FALSE(error.empty());
+        return;
+    }
+    EXPECT_EQ(p.values.agent.uid, c.uid);
+    EXPECT_EQ(p.values.agent.gid, c.gid);
+    if (p.values.single_uid) return;
+    EXPECT_NE(p.values.agent.uid, 0U);
+    EXPECT_NE(p.values.agent.gid, 0U);
+    EXPECT_NE(p.values.bridge.uid, p.values.agent.uid);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Table, Accounts,
+    testing::Values(
+        account_case{"the usual", {}, 0, 0, 1000, 1000},
+        account_case{"a name", {"AGENT_USER=other"}, 0, 0, 1001, 1002},
+        account_case{"a number as name", {"AGENT_USER=1001"}, 0, 0, 1001, 1002},
+        account_case{"ids without an entry", {"AGENT_UID=5000", "AGENT_GID=6000"}, 0, 0, 5000, 6000},
+        account_case{"a uid alone", {"AGENT_UID=5000"}, 0, 0, 5000, 5000},
+        account_case{"a gid alone", {"AGENT_GID=6000"}, 0, 0, 1000, 6000},
+        account_case{"nobody by that name", {"AGENT_USER=nobody-here"}, 0, sys::exit_no_user, 0, 0},
+        account_case{"root by name", {"AGENT_USER=root"}, 0, sys::exit_usage, 0, 0},
+        account_case{"root by number", {"AGENT_UID=0"}, 0, sys::exit_usage, 0, 0},
+        account_case{"root's group", {"AGENT_GID=0"}, 0, sys::exit_usage, 0, 0},
+        account_case{"the bridge's uid", {"AGENT_UID=998"}, 0, sys::exit_usage, 0, 0},
+        account_case{"minus one", {"AGENT_UID=-1"}, 0, sys::exit_usage, 0, 0},
+        account_case{"setresuid's unchanged", {"AGENT_UID=4294967295"}, 0, sys::exit_usage, 0, 0},
+        account_case{"an overflow to root", {"AGENT_UID=4294967296"}, 0, sys::exit_usage, 0, 0},
+        account_case{"a trailing blank", {"AGENT_UID=1000 "}, 0, sys::exit_usage, 0, 0},
+        account_case{"hexadecimal", {"AGENT_UID=0x3e8"}, 0, sys::exit_usage, 0, 0},
+        account_case{"an exponent", {"AGENT_UID=1e3"}, 0, sys::exit_usage, 0, 0},
+        account_case{"a line feed", {"AGENT_UID=1000\nroot"}, 0, sys::exit_usage, 0, 0},
+        account_case{"not started as root", {}, 1000, 0, 1000, 1000},
+        account_case{"another uid without root", {"AGENT_UID=1001"}, 1000, sys::exit_usage, 0, 0},
+        account_case{"the same uid without root", {"AGENT_UID=1000"}, 1000, 0, 1000, 1000},
+        account_case{"root on purpose", {"KEYHOLE_SINGLE_UID=1"}, 0, 0, 0, 0}),
+    [](const auto& each) {
+        std::string name;
+        for (const char c : std::string_view(each.param.what))
+            if (c != ' ' && c != '\'') name += c;
+        return name;
+    });
+
+}  // namespace
+}  // namespace keyhole::runtime

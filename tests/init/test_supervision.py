@@ -1,0 +1,262 @@
+"""PID 1's trade: exit codes, signals, zombies, terminals, leftovers, and a bridge that stays up."""
+
+import os
+import pathlib
+import pty
+import signal
+import subprocess
+import time
+
+from real_init import AS_USER, LIMIT, PYTHON, UNSHARE, InitTest, wait_until
+
+GET = ("import socket, sys\ns = socket.create_connection(('127.0.0.1', 8080), timeout=20)\n"
+       "s.sendall(b'GET / HTTP/1.1\\r\\n\\r\\n')\nsys.exit(0 if s.recv(100).startswith(b'HTTP/1.1 200') else 1)\n")
+
+
+class ExitCodes(InitTest):
+    needs_root = False
+
+    def test_are_the_agents_own(self):
+        for code in (0, 1, 2, 7, 64, 125, 126, 127, 128, 200, 255):
+            self.assertEqual(self.run_init("sh", "-c", f"exit {code}").returncode, code)
+
+    def test_are_128_and_the_signal_that_ended_it(self):
+        for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV, signal.SIGUSR1):
+            self.assertEqual(self.run_init("sh", "-c", f"kill -{number.value} $$").returncode, 128 + number)
+
+    def test_say_that_a_command_is_not_there_or_cannot_run(self):
+        missing = self.run_init("no-such-agent")
+        self.assertEqual(missing.returncode, 127)
+        self.assertIn("no-such-agent: not found", missing.stderr)
+        (self.directory / "no-program").write_text("x")
+        self.assertEqual(self.run_init(str(self.directory / "no-program")).returncode, 126)
+        self.assertEqual(self.run_init("/etc").returncode, 126)
+
+    def test_say_that_the_working_directory_is_wrong(self):
+        result = self.run_init("true", env={"AGENT_WORKDIR": "/no/such/place"})
+        self.assertEqual(result.returncode, 78)
+        self.assertIn("/no/such/place", result.stderr)
+
+    def test_arguments_arrive_as_they_were_given(self):
+        words = ["", "two words", "$HOME", "'", '"', "\n", "--", "-x", "\\"]
+        code = "import sys; print(sys.argv[1:])"
+        self.assertEqual(self.run_init(PYTHON, "-c", code, *words).stdout.strip(), str(words))
+
+    def test_command_and_arguments_may_come_from_the_environment(self):
+        result = self.run_init("false", env={"AGENT_COMMAND": "echo", "AGENT_ARGS": "hello from sandbox"})
+        self.assertEqual(result.stdout, "hello from sandbox\n")
+
+
+class Signals(InitTest):
+    needs_root = False
+
+    def test_reach_the_agent_and_its_children(self):
+        script = "trap 'echo agent; exit 3' TERM; sh -c 'trap \"echo child; exit\" TERM; echo ready; sleep 60 & wait' & echo ready; wait; wait"
+        process = self.start("sh", "-c", script, stdout=subprocess.PIPE)
+        self.assertEqual([process.stdout.readline() for _ in range(2)], ["ready\n"] * 2)
+        self.signal_init(process)
+        out = process.stdout.read()
+        process.stdout.close()
+        self.assertEqual(process.wait(LIMIT), 3)
+        self.assertIn("agent", out)
+        self.assertIn("child", out)
+
+    def test_end_an_agent_that_does_not_handle_them(self):
+        process = self.start("sh", "-c", "echo ready; exec sleep 60", stdout=subprocess.PIPE)
+        process.stdout.readline()
+        started = time.monotonic()
+        self.signal_init(process)
+        self.assertEqual(process.wait(LIMIT), 143)
+        process.stdout.close()
+        self.assertLess(time.monotonic() - started, 2)
+
+    def test_of_every_number_are_passed_on(self):
+        code = ("import signal, sys\nseen = []\nfor n in range(1, 65):\n"
+                "  if n not in (9, 19, 17, 32, 33) : signal.signal(n, lambda n, _: (print(n, flush=True)))\n"
+                "print('ready', flush=True)\nwhile True: signal.pause()\n")
+        process = self.start(PYTHON, "-c", code, stdout=subprocess.PIPE)
+        self.assertEqual(process.stdout.readline(), "ready\n")
+        faults = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGSYS}
+        for number in sorted(set(range(1, 65)) - {9, 19, 17, 32, 33} - {int(fault) for fault in faults}):
+            self.signal_init(process, number)
+            self.assertEqual(process.stdout.readline(), f"{number}\n")
+        self.signal_init(process, signal.SIGTERM)
+        process.stdout.readline()
+        os.kill(self.pid_of_init(process), signal.SIGKILL)
+        process.wait(LIMIT)
+        process.stdout.close()
+
+    def test_are_as_usual_for_the_agent_although_init_blocks_them(self):
+        result = self.run_init("sh", "-c", "grep -E 'Sig(Blk|Ign)|ShdPnd' /proc/self/status",
+                               preexec_fn=lambda: signal.signal(signal.SIGPIPE, signal.SIG_IGN))
+        for line in result.stdout.splitlines():
+            self.assertEqual(int(line.split()[1], 16), 0, line)
+
+
+class Children(InitTest):
+    def test_orphans_are_reaped(self):
+        code = ("import os, time\nfor _ in range(300):\n  if os.fork() == 0:\n    if os.fork() == 0: os._exit(0)\n    os._exit(0)\n  os.wait()\n"
+                "def zombies():\n  n = 0\n  for p in os.listdir('/proc'):\n    if p.isdigit():\n      try: n += ') Z' in open(f'/proc/{p}/stat').read()\n"
+                "      except OSError: pass\n  return n\nend = time.monotonic() + 10\n"
+                "while zombies() and time.monotonic() < end: pass\nprint(zombies())\n")
+        self.assertEqual(self.run_init(PYTHON, "-c", code).stdout, "0\n")
+
+    def test_leftovers_get_sigterm_and_then_sigkill(self):
+        marker = self.directory / "marker"
+        marker.touch(mode=0o666)
+        marker.chmod(0o666)
+        script = (f"(trap 'echo asked >> {marker}' TERM; echo ready >> {marker}; while :; do sleep 0.05; done) & "
+                  f"while ! grep -q ready {marker}; do :; done; exit 5")
+        started = time.monotonic()
+        result = self.run_init("sh", "-c", script, options=["--grace", "1"])
+        self.assertEqual(result.returncode, 5)
+        self.assertIn("asked", marker.read_text())
+        self.assertLess(time.monotonic() - started, 6)
+
+    def test_no_leftovers_no_waiting(self):
+        self.start_proxy()
+        started = time.monotonic()
+        self.assertEqual(self.run_init("true", options=["--grace", "60"]).returncode, 0)
+        self.assertLess(time.monotonic() - started, 5)
+
+    def test_an_idle_init_never_wakes(self):
+        self.start_proxy()
+        process = self.start("sh", "-c", "echo ready; exec sleep 60", stdout=subprocess.PIPE)
+        process.stdout.readline()
+        init = self.pid_of_init(process)
+        bridge = self.find_child(init, "keyhole-bridge")
+
+        def switches():
+            return [line for pid in (init, bridge) for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+                    if line.startswith("voluntary_ctxt")]
+
+        settled = [switches()]
+
+        def is_settled():
+            now = switches()
+            settled.append(now)
+            return settled[-2] == now
+
+        wait_until(is_settled, "it settles")
+        before = switches()
+        time.sleep(1.5)  # the measured interval: a polling init would wake in it
+        self.assertEqual(switches(), before)
+        process.stdout.close()
+
+
+class Bridge(InitTest):
+    def test_serves_the_agent(self):
+        self.start_proxy()
+        self.assertEqual(self.run_init(PYTHON, "-c", GET).returncode, 0)
+
+    def test_is_started_again_when_it_dies(self):
+        self.start_proxy()
+        process = self.start("sh", "-c", 'echo ready; read line; exec "$0" -c "$1"', PYTHON, GET, stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdout.readline()
+        init = self.pid_of_init(process)
+        for _ in range(3):
+            bridge = self.find_child(init, "keyhole-bridge")
+            os.kill(bridge, signal.SIGKILL)
+            wait_until(lambda killed=bridge: self.find_child(init, "keyhole-bridge") != killed, "a new bridge")
+        _, err = process.communicate("go\n", timeout=LIMIT)
+        self.assertEqual(process.returncode, 0)
+        self.assertIn("the bridge ended (signal 9), starting it again", err)
+
+    def test_keeps_its_port_while_it_is_down(self):
+        self.start_proxy()
+        # In single-uid mode the agent may kill its bridge. It must not be able to take its place.
+        code = ("import os, signal, socket, sys\n"
+                "def bridges():\n"
+                "  for p in os.listdir('/proc'):\n"
+                "    try:\n"
+                "      if p.isdigit() and open(f'/proc/{p}/comm').read() == 'keyhole-bridge\\n': yield int(p)\n"
+                "    except OSError: pass\n"
+                "stolen = 0\n"
+                "for _ in range(30):\n"
+                "  for p in bridges(): os.kill(p, signal.SIGKILL)\n"
+                "  for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):\n"
+                "    s = socket.socket()\n"
+                "    s.setsockopt(socket.SOL_SOCKET, option, 1)\n"
+                "    try: s.bind(('127.0.0.1', 8080)); s.listen(); stolen += 1\n"
+                "    except OSError: pass\n"
+                "    s.close()\n"
+                "assert not stolen, stolen\n") + GET
+        result = self.run_init(PYTHON, "-c", code, before=AS_USER)
+        self.assertEqual(result.returncode, 0, result.stderr)
+
+    def test_continues_when_it_is_stopped(self):
+        self.start_proxy()
+        process = self.start("sh", "-c", 'echo ready; read line; exec "$0" -c "$1"', PYTHON, GET, stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE)
+        process.stdout.readline()
+        bridge = self.find_child(self.pid_of_init(process), "keyhole-bridge")
+        os.kill(bridge, signal.SIGSTOP)
+        process.communicate("go\n", timeout=LIMIT)
+        self.assertEqual(process.returncode, 0)
+
+    def test_joins_the_group_of_a_socket_that_only_its_group_may_use(self):
+        proxy = self.start_proxy(mode=0o660)
+        os.chown(self.socket_directory / "llm.sock", 0, 4242)
+        self.assertEqual(self.run_init(PYTHON, "-c", GET).returncode, 0)
+        direct = "import socket, sys\ntry: socket.socket(socket.AF_UNIX).connect(sys.argv[1])\nexcept PermissionError: sys.exit(9)\n"
+        self.assertEqual(self.run_init(PYTHON, "-c", direct, str(self.socket_directory / "llm.sock")).returncode, 9)
+        self.assertTrue(proxy.received)
+
+
+class FailsClosed(InitTest):
+    needs_root = False
+
+    def test_when_a_base_url_is_set_and_there_is_no_socket(self):
+        for variable in ("OPENAI_API_BASE", "ANTHROPIC_BASE_URL"):
+            result = self.run_init("echo", "ran", env={variable: "http://localhost:8080", "LLM_PROXY_SOCKET": None})
+            self.assertEqual(result.returncode, 1)
+            self.assertIn("tmpfs", result.stderr)
+            self.assertEqual(result.stdout, "")
+
+    def test_when_a_token_is_set_and_there_is_no_socket(self):
+        result = self.run_init("echo", "ran", env={"SESSION_TOKEN": "kh_0123456789"})
+        self.assertEqual((result.returncode, result.stdout), (1, ""))
+        self.assertNotIn("kh_0123456789", result.stderr)
+
+    def test_when_nobody_listens_on_the_socket(self):
+        self.start_proxy().stop()
+        result = self.run_init("echo", "ran")
+        self.assertEqual((result.returncode, result.stdout), (1, ""), result.stderr)
+
+    def test_but_runs_without_models_when_none_are_expected(self):
+        result = self.run_init("env", env={"LLM_PROXY_SOCKET": None})
+        self.assertEqual(result.returncode, 0)
+        self.assertNotIn("127.0.0.1:8080", result.stdout)
+
+    def test_when_the_bridge_cannot_be_run(self):
+        self.start_proxy()
+        result = self.run_init("echo", "ran", options=["--bridge", "/no/such/bridge"])
+        self.assertEqual((result.returncode, result.stdout), (69, ""))
+
+    def test_when_it_is_not_pid_1(self):
+        result = subprocess.run([str(self.directory / "keyhole-init"), "true"], capture_output=True, text=True, env={})
+        self.assertEqual(result.returncode, 64)
+        self.assertIn("--init", result.stderr)
+
+
+class Terminal(InitTest):
+    def test_belongs_to_the_agent_and_ctrl_c_reaches_it(self):
+        code = ("import os, signal, sys\nassert os.tcgetpgrp(0) == os.getpgrp() == os.getpid()\n"
+                "signal.signal(signal.SIGINT, lambda *_: sys.exit(42))\nprint('ready', flush=True)\nsignal.pause()\n")
+        pid, terminal = pty.fork()
+        if pid == 0:
+            # The namespaces' first process, so that it leads the terminal's foreground as it does under `docker run -it`.
+            os.execvpe(UNSHARE[0], [*UNSHARE, str(self.directory / "keyhole-init"), "--", PYTHON, "-c", code], self.environment({}))
+        seen = b""
+        while b"ready" not in seen:
+            seen += os.read(terminal, 1024)
+        os.write(terminal, b"\x03")
+        _, status = os.waitpid(pid, 0)
+        os.close(terminal)
+        self.assertEqual(os.waitstatus_to_exitcode(status), 42)
+
+
+if __name__ == "__main__":
+    import unittest
+    unittest.main()
