@@ -262,6 +262,7 @@ private:
     void read_environment()
     {
         for (const auto& row : key_table()) {
+            if (row.name == "admin.token") continue;  // its variable holds the token itself, see take_scalars()
             const auto name = variable_of(row.name);
             if (const char* value = getenv_(name.c_str()))
                 in_.scalars[std::string(row.name)] = {guess(value), "environment " + name};
@@ -321,10 +322,9 @@ private:
             if (const auto* reference = std::get_if<std::string>(&token->second.value);
                 reference != nullptr && !reference->empty())
                 out_.admin.token = secret_of(token->second.where, "admin.token", *reference);
-        if (!out_.admin.token)
-            if (const char* value = getenv_("GHOSTPROXY_ADMIN_TOKEN"); value != nullptr && *value != '\0')
-                out_.admin.token =
-                    secret_of("environment", "GHOSTPROXY_ADMIN_TOKEN", "env:GHOSTPROXY_ADMIN_TOKEN");
+        for (const char* name : {"KEYHOLE_ADMIN_TOKEN", "GHOSTPROXY_ADMIN_TOKEN"})
+            if (const char* value = getenv_(name); !out_.admin.token && value != nullptr && *value != '\0')
+                out_.admin.token = secret_of("environment", name, "env:" + std::string(name));
     }
 
     secret_ptr secret_of(const std::string& where, const std::string& key, const std::string& reference)

@@ -83,8 +83,12 @@ task<failure> read_head(exchange& x)
                           {},
                           0};
     if (x.head.verb == http::method::trace || x.head.verb == http::method::other)
+    {
+        x.head.keep_alive = false;
         co_return failure{errc::method_not_allowed, "This method is not served.", {}, 0};
+    }
     auto bad = parse_target(x.head.target, &names_provider, x.rt.get(), x.where);
+    if (bad) x.head.keep_alive = false;
     co_return bad;
 }
 

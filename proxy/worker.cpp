@@ -33,7 +33,10 @@ worker::worker(services& shared, runtime_ptr rt)
 {
 }
 
-worker::~worker() = default;
+worker::~worker()
+{
+    if (thread_.joinable()) stop();
+}
 
 void worker::start()
 {
