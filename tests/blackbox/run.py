@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the black-box tests: python3 tests/blackbox/run.py [--keyhole BIN] [--only WORD] [--long] [-v]
 
-The last line is "N passed, N failed" (and how many were skipped, which are listed with their reasons)."""
+The last line is "N passed, N failed"; what was skipped is listed before it with the reason."""
 
 import argparse
 import os
@@ -82,10 +82,9 @@ def main():
     for test, reason in result.skipped:
         print(f"skipped: {test.id()}: {reason}")
     failed = len({t.id().split(" ")[0] for t, _ in result.failures + result.errors})
-    skipped = f", {len(result.skipped)} skipped" if result.skipped else ""
-    print(f"{result.passed} passed, {failed} failed{skipped}" if not skipped else f"{len(result.skipped)} skipped")
-    if skipped:
-        print(f"{result.passed} passed, {failed} failed")
+    if result.skipped:
+        print(f"{len(result.skipped)} skipped")
+    print(f"{result.passed} passed, {failed} failed")
     return 1 if failed else 0
 
 

@@ -18,8 +18,8 @@ class GhostProxy(BlackBox):
         cls.admin_port = free_port()
         super().setUpClass()
         cls.keyhole.close()
-        cls.keyhole = Keyhole(cls.provider, {"admin": {"tcp": f"127.0.0.1:{cls.admin_port}", "token": "env:KEYHOLE_ADMIN_TOKEN"}},
-                              {"KEYHOLE_ADMIN_TOKEN": cls.admin_token})
+        cls.keyhole = Keyhole(cls.provider, {"admin": {"tcp": f"127.0.0.1:{cls.admin_port}", "token": "env:DEMO_ADMIN_TOKEN"}},
+                              {"DEMO_ADMIN_TOKEN": cls.admin_token})
         cls.addClassCleanup(cls.keyhole.close)
 
     def api(self, method, path, body=None, token=None):
@@ -135,7 +135,7 @@ class Admin(BlackBox):
         self.assertIn(self.keyhole.admin("PUT", "/admin/v1/sessions").status, (404, 405))
 
     def test_the_command_line_does_the_same(self):
-        made = json.loads(self.keyhole.cli("session", "create", "--json", "--name", "cli", "--limit", "requests=2", "--limit", "usd=0.05",
+        made = json.loads(self.keyhole.cli("session", "create", "--json", "--name", "cli", "--limit", "requests=2", "--limit", "usd=0.50",
                                            "--provider", "openai", "--model", "gpt-4o", "--sandbox", "sbx-cli", "--label", "k=v",
                                            "--ttl", "3600").stdout)
         self.assertEqual(self.keyhole.post("/v1/chat/completions", chat_body(), made["token"]).status, 200)
@@ -162,12 +162,12 @@ class Admin(BlackBox):
     def test_the_command_line_says_what_is_wrong(self):
         for args in (["session", "create", "--limit", "coffee=3"], ["session", "show", "ses_unknown"], ["session", "revoke"],
                      ["usage", "--by", "moon"], ["nonsense"], ["serve", "--nonsense"]):
-            with self.subTest(args):
+            with self.subTest(" ".join(args)):
                 done = self.keyhole.cli(*args, check=False)
                 self.assertNotEqual(done.returncode, 0)
                 self.assertTrue((done.stderr + done.stdout).strip())
         done = self.keyhole.cli("session", "list", "--admin", "/nonexistent/admin.sock", check=False)
-        self.assertNotEqual(done.returncode, 0)
+        self.assertNotEqual(done.returncode, 0, "--admin must win over KEYHOLE_ADMIN_SOCKET")
         self.assertIn("/nonexistent/admin.sock", done.stderr)
 
     def test_without_an_admin_token_there_is_no_admin_over_tcp(self):

@@ -22,7 +22,7 @@ class Client:
         if not isinstance(where, (str, bytes)):
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""
-        self.received = b""  # every byte that ever came: the leak tests read it
+        self.received = bytearray()  # every byte that ever came: the leak tests read it
 
     def __enter__(self):
         return self
@@ -107,7 +107,7 @@ class Answer:
         self.client, self.status, self.reason, self.fields, self.framing = client, status, reason, fields, framing
         self.end = end   # None while it runs, then complete | eof | reset | timeout | malformed
         self.left = 0
-        self.body = b""
+        self._body = bytearray()
         self._size = None  # of the chunk that is being read
 
     def get(self, name, default=""):
@@ -121,8 +121,12 @@ class Answer:
     def whole(self):
         return self.end == "complete"
 
+    @property
+    def body(self):
+        return bytes(self._body)
+
     def json(self):
-        return json.loads(self.body)
+        return json.loads(self._body)
 
     @property
     def code(self):
@@ -138,7 +142,7 @@ class Answer:
         while self.end is None:
             out = self._decode()
             if out or self.end is not None:
-                self.body += out
+                self._body += out
                 return out
             try:
                 if not self.client.recv():
@@ -203,9 +207,9 @@ class Answer:
     def until(self, text, seconds=TIMEOUT):
         """Reads until `text` stands in the body; False if the body ended before."""
         limit = time.monotonic() + seconds
-        while text not in self.body:
+        while text not in self._body:
             if time.monotonic() > limit or not self.some():
-                return text in self.body
+                return text in self._body
         return True
 
 

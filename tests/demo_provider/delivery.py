@@ -250,6 +250,8 @@ class Delivery:
                 await asyncio.sleep(0)
         if self.pace:
             await self.connection.sleep(self.pace)
+        elif self.sent % 16 == 0:
+            await asyncio.sleep(0)  # other streams have their turn; and a peer that left is noticed
         return b""
 
     async def _faults_after(self, count, answer, encode, frame):

@@ -48,7 +48,7 @@ def understand(request):
     if request.get("content-type").lower().startswith("application/json") or request.body[:1] == b"{":
         try:
             request.json = json.loads(request.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             pass
     else:
         request.form = parse_form(request)
@@ -106,7 +106,10 @@ class Provider:
             except UnknownFault as unknown:
                 request.faults, fault_error = {}, str(unknown)
             self.log.body(request)
-            answer = self.answer(request) if fault_error is None else openai_api.error(400, fault_error)
+            try:
+                answer = self.answer(request) if fault_error is None else openai_api.error(400, fault_error)
+            except (TypeError, ValueError, AttributeError, KeyError, OverflowError) as strange:
+                answer = openai_api.error(400, f"The demo provider can't make sense of this body: {type(strange).__name__}")
             keep = await Delivery(connection, request, self.gates, self.log, self.pace).run(answer)
             return keep and request.get("connection").lower() != "close"
         finally:

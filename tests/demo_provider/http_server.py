@@ -182,6 +182,8 @@ class Connection(asyncio.Protocol):
         if self.gone.is_set():
             raise PeerGone
         self.transport.write(data)
+        if self.transport.is_closing():
+            raise PeerGone
         if not self._may_write.is_set():
             await self._may_write.wait()
         if self.gone.is_set():
