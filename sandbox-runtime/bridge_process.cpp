@@ -51,6 +51,7 @@ struct bridge_command {
     std::vector<char*> pointers()
     {
         std::vector<char*> out;
+        out.reserve(words.size() + 1);
         for (std::string& word : words)
             out.push_back(word.data());
         out.push_back(nullptr);
