@@ -9,7 +9,7 @@ namespace keyhole::bridge {
 
 /// Bytes read but not yet taken by the other side. They exist only while that side is full.
 struct held_bytes {
-    static constexpr std::size_t capacity = 64 * 1024;
+    static constexpr std::size_t capacity = 65'536;
     char* data = nullptr;
     std::uint32_t from = 0;
     std::uint32_t to = 0;

@@ -18,10 +18,19 @@
 namespace keyhole::bridge {
 namespace {
 
-// What an epoll event belongs to, in the low bits of its data; connections are aligned, so theirs are free.
+// What an epoll event belongs to, in the low bits of its pointer: all that is pointed to is aligned to four
+// bytes at least.
 constexpr std::uintptr_t tag_mask = 3;
 constexpr std::uintptr_t tag_listener = 2;
 constexpr std::uintptr_t tag_signal = 3;
+
+epoll_event make_event(std::uint32_t events, void* about, std::uintptr_t tag) noexcept
+{
+    epoll_event event{};
+    event.events = events;
+    event.data.ptr = static_cast<char*>(about) + tag;
+    return event;
+}
 
 constexpr int events_per_turn = 256;
 constexpr int accepts_per_turn = 64;
@@ -91,10 +100,10 @@ bool relay::open()
     }
     epoll_ = sys::unique_fd(::epoll_create1(EPOLL_CLOEXEC));
     if (!epoll_) return false;
-    for (std::size_t i = 0; i < listeners_.size(); ++i) {
-        prepare_listener(listeners_[i].get());
-        epoll_event event{.events = EPOLLIN, .data = {.u64 = (i << 2) | tag_listener}};
-        if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, listeners_[i].get(), &event) != 0) return false;
+    for (sys::unique_fd& listener : listeners_) {
+        prepare_listener(listener.get());
+        epoll_event event = make_event(EPOLLIN, &listener, tag_listener);
+        if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, listener.get(), &event) != 0) return false;
     }
     sigset_t handled;
     ::sigemptyset(&handled);
@@ -104,7 +113,7 @@ bool relay::open()
     ::signal(SIGHUP, SIG_IGN);
     ::signal(SIGPIPE, SIG_IGN);
     signals_ = sys::unique_fd(::signalfd(-1, &handled, SFD_NONBLOCK | SFD_CLOEXEC));
-    epoll_event event{.events = EPOLLIN, .data = {.u64 = tag_signal}};
+    epoll_event event = make_event(EPOLLIN, &signals_, tag_signal);
     return signals_ && ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, signals_.get(), &event) == 0;
 }
 
@@ -115,14 +124,14 @@ int relay::run()
         const int n = ::epoll_wait(epoll_.get(), events, events_per_turn, next_timeout());
         if (n < 0 && errno != EINTR) return sys::exit_os_error;
         for (int i = 0; i < n; ++i) {
-            const std::uintptr_t data = events[i].data.u64;
-            const std::uintptr_t tag = data & tag_mask;
+            char* data = static_cast<char*>(events[i].data.ptr);
+            const std::uintptr_t tag = reinterpret_cast<std::uintptr_t>(data) & tag_mask;
             if (tag == tag_listener)
-                on_accept(data >> 2);
+                on_accept(*reinterpret_cast<sys::unique_fd*>(data - tag));
             else if (tag == tag_signal)
                 on_signal();
             else
-                on_event(*reinterpret_cast<connection*>(data & ~tag_mask), static_cast<side>(tag),
+                on_event(*reinterpret_cast<connection*>(data - tag), static_cast<side>(tag),
                          events[i].events);
         }
         on_timers();
@@ -159,15 +168,18 @@ void relay::on_signal()
 
 void relay::start_draining()
 {
+    // Whoever has connected already is served.
+    for (const sys::unique_fd& listener : listeners_)
+        on_accept(listener);
     draining_ = true;
     drain_until_ms_ = sys::now_ms() + settings_.drain_ms;
     listeners_.clear();
 }
 
-void relay::on_accept(std::size_t listener)
+void relay::on_accept(const sys::unique_fd& listener)
 {
     for (int i = 0; i < accepts_per_turn && accepting_ && !draining_; ++i) {
-        const int fd = ::accept4(listeners_[listener].get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        const int fd = ::accept4(listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
             accept_delay_ms_ = 0;
             accepted(fd);
@@ -191,23 +203,19 @@ void relay::on_accept(std::size_t listener)
     }
 }
 
-void relay::pause_accepting(int delay_ms)
+void relay::watch_listeners(bool wanted)
 {
-    accepting_ = false;
-    accept_again_ms_ = sys::now_ms() + delay_ms;
-    for (std::size_t i = 0; i < listeners_.size(); ++i) {
-        epoll_event event{.events = 0, .data = {.u64 = (i << 2) | tag_listener}};
-        ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, listeners_[i].get(), &event);
+    accepting_ = wanted;
+    for (sys::unique_fd& listener : listeners_) {
+        epoll_event event = make_event(wanted ? EPOLLIN : 0U, &listener, tag_listener);
+        ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, listener.get(), &event);
     }
 }
 
-void relay::resume_accepting()
+void relay::pause_accepting(int delay_ms)
 {
-    accepting_ = true;
-    for (std::size_t i = 0; i < listeners_.size(); ++i) {
-        epoll_event event{.events = EPOLLIN, .data = {.u64 = (i << 2) | tag_listener}};
-        ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, listeners_[i].get(), &event);
-    }
+    accept_again_ms_ = sys::now_ms() + delay_ms;
+    watch_listeners(false);
 }
 
 void relay::accepted(int fd)
@@ -319,8 +327,7 @@ void relay::start_relaying(connection& c, sys::unique_fd proxy)
 
 bool relay::watch(connection& c, int fd, side s)
 {
-    const auto data = reinterpret_cast<std::uintptr_t>(&c) | static_cast<std::uintptr_t>(s);
-    epoll_event event{.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data = {.u64 = data}};
+    epoll_event event = make_event(EPOLLIN | EPOLLRDHUP | EPOLLET, &c, static_cast<std::uintptr_t>(s));
     return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
@@ -329,9 +336,8 @@ void relay::ask_for_room(connection& c, endpoint& e, side s, bool wanted)
 {
     if (e.waits_for_room == wanted) return;
     e.waits_for_room = wanted;
-    const auto data = reinterpret_cast<std::uintptr_t>(&c) | static_cast<std::uintptr_t>(s);
     const std::uint32_t events = EPOLLIN | EPOLLRDHUP | EPOLLET | (wanted ? EPOLLOUT : 0U);
-    epoll_event event{.events = events, .data = {.u64 = data}};
+    epoll_event event = make_event(events, &c, static_cast<std::uintptr_t>(s));
     ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, e.fd, &event);
 }
 
@@ -355,7 +361,7 @@ void relay::on_timers()
     if (!waiting_.empty() && connect_again_ms_ <= now) try_waiting();
     if (!accepting_ && accept_again_ms_ <= now) {
         if (open_ < settings_.max_connections + refused_at_once)
-            resume_accepting();
+            watch_listeners(true);
         else
             accept_again_ms_ = now + first_accept_delay_ms;
     }

@@ -40,7 +40,7 @@ private:
     enum class side : std::uintptr_t { agent = 0, proxy = 1 };
 
     void on_signal();
-    void on_accept(std::size_t listener);
+    void on_accept(const sys::unique_fd& listener);
     void on_event(connection& c, side s, std::uint32_t events);
     void on_timers();
     int next_timeout() const;
@@ -50,7 +50,7 @@ private:
     void refuse(connection& c, std::string_view answer);
     void try_waiting();
     void pause_accepting(int delay_ms);
-    void resume_accepting();
+    void watch_listeners(bool wanted);
     void start_draining();
 
     void work(connection& c);

@@ -65,6 +65,7 @@ void reset_signals() noexcept
     if (::getcwd(here, sizeof here) != nullptr) env.set("PWD", here);
     std::vector<std::string> words = s.command;
     std::vector<char*> argv;
+    argv.reserve(words.size() + 1);
     for (std::string& word : words)
         argv.push_back(word.data());
     argv.push_back(nullptr);

@@ -51,6 +51,7 @@ struct bridge_command {
     std::vector<char*> pointers()
     {
         std::vector<char*> out;
+        out.reserve(words.size() + 1);
         for (std::string& word : words)
             out.push_back(word.data());
         out.push_back(nullptr);
@@ -89,14 +90,18 @@ int stop_signal(int signal_fd, int timeout_ms) noexcept
     return means_stop ? signal : 0;
 }
 
-int bridge_process::start(int signal_fd, std::string& error)
+int bridge_process::bind(std::string& error)
 {
     if (!raise_loopback()) {
         error = "the loopback interface is down and cannot be brought up; start the container with --network "
                 "none, which has it up";
         return sys::exit_unavailable;
     }
-    if (!bridge::listen_on_loopback(settings_.port, listeners_, error)) return sys::exit_unavailable;
+    return bridge::listen_on_loopback(settings_.port, listeners_, error) ? 0 : sys::exit_unavailable;
+}
+
+int bridge_process::start(int signal_fd, std::string& error)
+{
     int pipe_ends[2];
     if (::pipe2(pipe_ends, O_CLOEXEC) != 0) {
         error = std::string("no pipe: ") + std::strerror(errno);

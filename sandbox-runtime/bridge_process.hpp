@@ -16,8 +16,10 @@ class bridge_process {
 public:
     bridge_process(const settings& s, const sys::locked_bytes& token) : settings_(s), token_(token) {}
 
-    /// Binds the port, starts the bridge and waits until it serves and the proxy answers. An exit code; 0 is
-    /// success.
+    /// Takes the port. An exit code; 0 is success. Needs privileges only where the loopback interface is
+    /// down.
+    int bind(std::string& error);
+    /// Starts the bridge and waits until it serves and the proxy answers. An exit code; 0 is success.
     int start(int signal_fd, std::string& error);
 
     pid_t pid() const noexcept { return pid_; }

@@ -49,7 +49,7 @@ std::string read_file(const std::string& path)
     const sys::unique_fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     std::string text;
     char buffer[4096];
-    while (fd && text.size() < 256 * 1024) {
+    while (fd && text.size() < 262'144) {
         const ssize_t n = ::read(fd.get(), buffer, sizeof buffer);
         if (n <= 0) break;
         text.append(buffer, static_cast<std::size_t>(n));
@@ -142,7 +142,8 @@ void look_at_processes(report& r)
             open.emplace_back("fd");
             ::closedir(d);
         }
-        const std::string who = "process " + pid + " (" + name + ")";
+        std::string who = "process ";
+        who.append(pid).append(" (").append(name).append(")");
         if (open.empty())
             r.ok(who + ": closed");
         else if (pid == "1" || name.starts_with("keyhole"))

@@ -90,8 +90,12 @@ int run(const settings& s, environment& env, const sys::locked_bytes& token)
                                             "a tmpfs over /run or /tmp hides what is mounted below it");
 
     bridge_process bridge(s, token);
+    std::string error;
+    if (socket == wait_result::present)
+        if (const int code = bridge.bind(error); code != 0) return stop(code, error);
+    // Before anything of the agent's runs.
+    keep_only_supervising_capabilities();
     if (socket == wait_result::present) {
-        std::string error;
         if (const int code = bridge.start(signals.get(), error); code != 0) {
             clear_up(-1, bridge, signals.get(), 0);
             return stop(code, error);
@@ -106,7 +110,6 @@ int run(const settings& s, environment& env, const sys::locked_bytes& token)
         clear_up(-1, bridge, signals.get(), 0);
         return stop(started.exit_code, started.error);
     }
-    keep_only_supervising_capabilities();
     return supervise(started.pid, bridge, signals.get(), tty, s.grace_ms);
 }
 

@@ -30,6 +30,15 @@ bool set_capabilities(const capability_sets& in) noexcept
     return ::syscall(SYS_capset, &head, in.half) == 0;
 }
 
+// While CAP_SETPCAP is there, if it is there: nothing executed later can find these again. EPERM under
+// --cap-drop ALL, where there is nothing to drop; EINVAL past the kernel's last capability.
+void empty_bounding_set() noexcept
+{
+    for (unsigned long capability = 0; capability < 64; ++capability)
+        if (::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0) break;
+    ::prctl(PR_SET_SECUREBITS, SECBIT_NOROOT | SECBIT_NOROOT_LOCKED, 0, 0, 0);
+}
+
 bool groups_are(const std::vector<std::uint32_t>& wanted) noexcept
 {
     gid_t have[64];
@@ -43,11 +52,7 @@ bool groups_are(const std::vector<std::uint32_t>& wanted) noexcept
 
 const char* drop_to(const identity& who) noexcept
 {
-    // While CAP_SETPCAP is there, if it is there: nothing executed later can find these again. EPERM under
-    // --cap-drop ALL, where there is nothing to drop; EINVAL past the kernel's last capability.
-    for (unsigned long capability = 0; capability < 64; ++capability)
-        if (::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0) break;
-    ::prctl(PR_SET_SECUREBITS, SECBIT_NOROOT | SECBIT_NOROOT_LOCKED, 0, 0, 0);
+    empty_bounding_set();
     if (who.change) {
         // Groups first: without the user id there is no permission left for it.
         if (::setgroups(who.groups.size(), who.groups.data()) != 0) return "setgroups";
@@ -83,6 +88,7 @@ const char* verify_dropped(const identity& who) noexcept
 
 void keep_only_supervising_capabilities() noexcept
 {
+    empty_bounding_set();
     capability_sets sets;
     if (!get_capabilities(sets)) return;
     constexpr std::uint32_t kept = (1U << CAP_KILL) | (1U << CAP_SETUID) | (1U << CAP_SETGID);

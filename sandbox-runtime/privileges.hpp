@@ -21,7 +21,8 @@ const char* drop_to(const identity& who) noexcept;
 /// Reads back what drop_to() claims and tries to undo it. The claim that is false, or nullptr.
 const char* verify_dropped(const identity& who) noexcept;
 
-/// PID 1 from here on: signals to other uids, and (while a bridge may have to be started again) changing ids.
+/// PID 1 from here on: signals to other uids, and changing ids, for its children. All that it starts inherits
+/// the empty bounding set.
 void keep_only_supervising_capabilities() noexcept;
 
 /// Whether this process may signal processes of other uids.

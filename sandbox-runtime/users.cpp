@@ -60,7 +60,7 @@ std::optional<account> find_by_uid(std::string_view passwd, std::uint32_t uid)
 
 std::string read_passwd()
 {
-    constexpr std::size_t most = 1024 * 1024;
+    constexpr std::size_t most = 1'048'576;
     const sys::unique_fd fd(::open("/etc/passwd", O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     std::string text;
     char buffer[4096];

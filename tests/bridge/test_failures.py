@@ -180,7 +180,7 @@ class Life(BridgeTest):
         while True:
             try:
                 self.connect().close()
-            except ConnectionRefusedError:
+            except ConnectionError:
                 break
         upstream.sendall(b"the rest")
         self.assertEqual(receive_exactly(agent, 8), b"the rest")
@@ -195,7 +195,7 @@ class Life(BridgeTest):
         while True:
             try:
                 self.connect().close()
-            except ConnectionRefusedError:
+            except ConnectionError:
                 break
         self.process.send_signal(signal.SIGTERM)
         self.assertEqual(self.process.wait(LIMIT), 0)

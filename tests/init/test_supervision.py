@@ -71,9 +71,9 @@ class Signals(InitTest):
         self.assertLess(time.monotonic() - started, 2)
 
     def test_of_every_number_are_passed_on(self):
-        code = ("import signal, sys\nseen = []\nfor n in range(1, 65):\n"
-                "  if n not in (9, 19, 17, 32, 33) : signal.signal(n, lambda n, _: (print(n, flush=True)))\n"
-                "print('ready', flush=True)\nwhile True: signal.pause()\n")
+        code = ("import os, signal\nfor n in range(1, 65):\n"
+                "  if n not in (9, 17, 19, 32, 33): signal.signal(n, lambda n, _: os.write(1, b'%d\\n' % n))\n"
+                "os.write(1, b'ready\\n')\nwhile True: signal.pause()\n")
         process = self.start(PYTHON, "-c", code, stdout=subprocess.PIPE)
         self.assertEqual(process.stdout.readline(), "ready\n")
         faults = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGSYS}
@@ -130,17 +130,15 @@ class Children(InitTest):
             return [line for pid in (init, bridge) for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
                     if line.startswith("voluntary_ctxt")]
 
-        settled = [switches()]
-
-        def is_settled():
-            now = switches()
-            settled.append(now)
-            return settled[-2] == now
-
-        wait_until(is_settled, "it settles")
-        before = switches()
-        time.sleep(1.5)  # the measured interval: a polling init would wake in it
-        self.assertEqual(switches(), before)
+        # The start has its own wake-ups, and a busy machine is slow to be done with them; a tick would show in every interval.
+        quiet = []
+        for _ in range(4):
+            before = switches()
+            time.sleep(1.2)  # the measured interval
+            quiet.append(switches() == before)
+            if quiet[-1]:
+                break
+        self.assertTrue(quiet[-1])
         process.stdout.close()
 
 
