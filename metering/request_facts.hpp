@@ -10,59 +10,78 @@
 namespace keyhole::metering {
 
 struct request_facts {
-    bool is_object = false;   ///< the body begins with '{'
-    bool complete = false;    ///< the top-level object was read to its end without an error
-    /// A member that decides policy or price stands twice at the top level ("model" and "mod\u0065l"): two readers could
-    /// disagree on which one counts, so the request is refused (400). Names the member; empty: none.
+    bool is_object = false;  ///< the body begins with '{'
+    bool complete = false;   ///< the top-level object was read to its end without an error
+    /// A member that decides policy or price stands twice at the top level ("model" and "mod\u0065l"): two
+    /// readers could disagree on which one counts, so the request is refused (400). Names the member; empty:
+    /// none.
     std::string ambiguous_member;
-    std::string model;        ///< decoded; empty: absent or not a string; longer than 256 bytes: cut, and `ambiguous_member` = "model"
+    std::string model;  ///< decoded; empty: absent or not a string; longer than 256 bytes: cut, and
+                        ///< `ambiguous_member` = "model"
     bool stream = false;
-    std::optional<std::int64_t> max_tokens;  ///< the largest of max_tokens, max_completion_tokens, max_output_tokens
-    std::int64_t choices = 1;                ///< n, best_of: how many answers are asked for
-    std::string service_tier;                ///< as asked, at most 32 bytes
-    std::uint64_t text_bytes = 0;  ///< bytes of the body that can become input tokens (long base64 strings left out)
-    std::uint64_t blobs = 0;       ///< strings of over 4 KiB without whitespace (images, audio, files), left out of text_bytes
+    std::optional<std::int64_t>
+        max_tokens;            ///< the largest of max_tokens, max_completion_tokens, max_output_tokens
+    std::int64_t choices = 1;  ///< n, best_of: how many answers are asked for
+    std::string service_tier;  ///< as asked, at most 32 bytes
+    std::uint64_t text_bytes =
+        0;  ///< bytes of the body that can become input tokens (long base64 strings left out)
+    std::uint64_t blobs =
+        0;  ///< strings of over 4 KiB without whitespace (images, audio, files), left out of text_bytes
 
     /// stream_options.include_usage as asked: nullopt absent, else its value.
     std::optional<bool> include_usage;
     std::size_t object_open = 0;          ///< offset of the document's '{'
     std::size_t stream_options_open = 0;  ///< offset of stream_options' own '{'; 0: absent or not an object
-    std::size_t stream_options_begin = 0; ///< value span of a stream_options that is no object (null), for replacement
+    std::size_t stream_options_begin =
+        0;  ///< value span of a stream_options that is no object (null), for replacement
     std::size_t stream_options_end = 0;
     std::size_t include_usage_begin = 0;  ///< value span of include_usage, for replacement; both 0: absent
     std::size_t include_usage_end = 0;
-    bool stream_options_empty = false;    ///< "{}": no comma after an insertion
+    bool stream_options_empty = false;  ///< "{}": no comma after an insertion
 };
 
 request_facts scan_request(std::string_view body);
 
-/// Upper estimate of the input tokens of a body with these facts, used for reservations only, never for billing.
+/// Upper estimate of the input tokens of a body with these facts, used for reservations only, never for
+/// billing.
 std::int64_t estimate_input_tokens(const request_facts& facts) noexcept;
 
-/// An edit of the body: `insert` replaces the bytes [begin, end). Nothing else of the body changes (BYTES_UNTOUCHED).
+/// An edit of the body: `insert` replaces the bytes [begin, end). Nothing else of the body changes
+/// (BYTES_UNTOUCHED).
 struct body_edit {
     std::size_t begin = 0;
     std::size_t end = 0;
     std::string_view insert;  ///< a literal of the program
 };
 
-/// What makes an OpenAI chat or completions request report its usage at the stream's end, or nullopt where the agent asked for
-/// it itself, does not stream, or the body can't be edited safely.
+/// What makes an OpenAI chat or completions request report its usage at the stream's end, or nullopt where
+/// the agent asked for it itself, does not stream, or the body can't be edited safely.
 std::optional<body_edit> include_usage_edit(const request_facts& facts) noexcept;
 
-/// Takes out again what an inserted include_usage adds to an OpenAI chat/completions stream: the extra last chunk (empty
-/// choices, a usage object) and the `"usage":null` member of the others, so that the agent receives the bytes it would
-/// have received without it. Events pass whole; an event over 1 MiB passes unedited.
+/// Takes out again what an inserted include_usage adds to an OpenAI chat/completions stream: the extra last
+/// chunk (empty choices, a usage object) and the `"usage":null` member of the others, so that the agent
+/// receives the bytes it would have received without it. Events pass whole; an event over 1 MiB passes
+/// unedited.
 class include_usage_filter {
 public:
-    /// Feeds the next body bytes (after transfer decoding); returns what goes to the agent now (valid until the next call).
+    /// Feeds the next body bytes (after transfer decoding); returns what goes to the agent now (valid until
+    /// the next call).
     std::string_view feed(std::string_view bytes);
     /// The body's end: what is still held.
     std::string_view finish();
 
 private:
+    enum class fate { pass, drop };
+
+    void end_event(std::string_view tail);
+
     std::string held_;  ///< an event that is not complete yet
     std::string out_;
+    fate last_ =
+        fate::pass;  ///< what became of the last event: the LF of its CRLF may come in the next bytes
+    bool line_empty_ = true;  ///< no byte of the current line yet
+    bool after_cr_ = false;   ///< an LF now belongs to the line end before it
+    bool passing_ = false;    ///< within an event that is too long to be held
 };
 
 }  // namespace keyhole::metering

@@ -1,0 +1,182 @@
+#include "metering/json_scan.hpp"
+#include "metering/request_facts.hpp"
+
+#include <algorithm>
+
+namespace keyhole::metering {
+namespace {
+
+constexpr std::size_t longest_event = 1024 * 1024;
+
+/// What to do with one event: drop it, or leave out the bytes [begin, end) (none: begin == end).
+struct verdict {
+    bool drop = false;
+    std::size_t begin = 0;
+    std::size_t end = 0;
+};
+
+bool is_space(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+// From a value's end: over the comma that follows, and what space stands before the next key. No comma: the
+// value's end.
+std::size_t past_comma(std::string_view text, std::size_t at)
+{
+    std::size_t next = at;
+    while (is_space(text[next]))
+        ++next;
+    if (text[next] != ',') return at;
+    do {
+        ++next;
+    } while (is_space(text[next]));
+    return next;
+}
+
+struct chunk_facts {
+    std::size_t usages = 0;
+    std::size_t choices = 0;
+    bool usage_null = false;
+    bool usage_object = false;
+    bool choices_empty = false;
+    std::size_t usage_begin = 0;  ///< with the comma before it, where there is one
+    std::size_t usage_end = 0;
+    bool usage_first = false;
+};
+
+bool is_empty_array(std::string_view value)
+{
+    return value.size() >= 2 && value.front() == '[' &&
+           value.find_first_not_of(" \t\r\n", 1) == value.size() - 1;
+}
+
+// The chunk's own members. False: the text is no JSON object from its first byte to its last.
+bool read_chunk(std::string_view json, chunk_facts& facts)
+{
+    json_cursor cursor(json);
+    cursor.skip_space();
+    const bool whole = cursor.read_members([&](const json_member& member) {
+        const bool usage = json_key_is(member.key, "usage");
+        const bool choices = !usage && json_key_is(member.key, "choices");
+        const std::size_t begin = cursor.offset();
+        if (!cursor.skip_value()) return false;
+        const std::string_view value = cursor.since(begin);
+        if (choices) {
+            ++facts.choices;
+            facts.choices_empty = is_empty_array(value);
+        }
+        if (usage) {
+            ++facts.usages;
+            facts.usage_null = value == "null";
+            facts.usage_object = value.front() == '{';
+            facts.usage_first = member.comma == std::string_view::npos;
+            facts.usage_begin = facts.usage_first ? member.begin : member.comma;
+            facts.usage_end = cursor.offset();
+        }
+        return true;
+    });
+    if (!whole || cursor.faulty()) return false;
+    cursor.skip_space();
+    return cursor.done();
+}
+
+// The event with or without the blank line that ends it.
+verdict judge(std::string_view event)
+{
+    constexpr std::string_view field = "data:";
+    if (event.find("\"usage\"") == event.npos || !event.starts_with(field)) return {};
+    const auto line_end = std::min(event.find_first_of("\r\n"), event.size());
+    if (event.find_first_not_of("\r\n", line_end) != event.npos) return {};
+
+    const std::string_view json = event.substr(field.size(), line_end - field.size());
+    chunk_facts facts;
+    if (!read_chunk(json, facts) || facts.usages != 1 || facts.choices > 1) return {};
+    if (facts.choices_empty && facts.usage_object) return {.drop = true};
+    if (!facts.usage_null) return {};
+    const std::size_t end = facts.usage_first ? past_comma(json, facts.usage_end) : facts.usage_end;
+    return {.begin = field.size() + facts.usage_begin, .end = field.size() + end};
+}
+
+}  // namespace
+
+void include_usage_filter::end_event(std::string_view tail)
+{
+    last_ = fate::pass;
+    if (passing_) {
+        passing_ = false;
+        out_.append(tail);
+        return;
+    }
+    std::string_view event = tail;
+    if (!held_.empty()) {
+        held_.append(tail);
+        event = held_;
+    }
+    const verdict found = event.size() > longest_event ? verdict{} : judge(event);
+    if (found.drop) {
+        last_ = fate::drop;
+    } else {
+        out_.append(event.substr(0, found.begin));
+        out_.append(event.substr(found.end));
+    }
+    held_.clear();
+}
+
+std::string_view include_usage_filter::feed(std::string_view bytes)
+{
+    out_.clear();
+    std::size_t begin = 0;  // of the current event's part in these bytes
+    for (std::size_t at = 0; at < bytes.size(); ++at) {
+        const char c = bytes[at];
+        if (c != '\n' && c != '\r') {
+            line_empty_ = false;
+            after_cr_ = false;
+            continue;
+        }
+        if (c == '\n' && after_cr_) {
+            after_cr_ = false;
+            // Nothing of the new event has come yet: this LF still belongs to the blank line of the event
+            // before.
+            if (at == begin && held_.empty() && !passing_) {
+                if (last_ == fate::pass) out_.push_back(c);
+                begin = at + 1;
+            }
+            continue;
+        }
+        after_cr_ = c == '\r';
+        if (line_empty_) {
+            end_event(bytes.substr(begin, at + 1 - begin));
+            begin = at + 1;
+        }
+        line_empty_ = true;
+    }
+
+    const std::string_view rest = bytes.substr(begin);
+    if (passing_) {
+        out_.append(rest);
+    } else {
+        held_.append(rest);
+        if (held_.size() > longest_event) {
+            passing_ = true;
+            out_.append(held_);
+            held_.clear();
+        }
+    }
+    return out_;
+}
+
+std::string_view include_usage_filter::finish()
+{
+    out_.clear();
+    // The stream may end without the last blank line; the extra chunk is as extra then.
+    if (!judge(held_).drop) out_.append(held_);
+    held_.clear();
+    last_ = fate::pass;
+    line_empty_ = true;
+    after_cr_ = false;
+    passing_ = false;
+    return out_;
+}
+
+}  // namespace keyhole::metering

@@ -1,0 +1,245 @@
+#include "metering/request_facts.hpp"
+
+#include "metering/json_scan.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <limits>
+
+namespace keyhole::metering {
+namespace {
+
+constexpr std::size_t longest_model = 256;
+constexpr std::size_t longest_tier = 32;
+constexpr std::int64_t tokens_a_blob = 2000;
+// More than any provider grants. A larger wish counts as this one, so that sums over requests stay far from
+// overflowing.
+constexpr std::int64_t largest_count = 1'000'000'000'000;
+
+enum member : std::size_t {
+    member_model,
+    member_stream,
+    member_max_tokens,
+    member_max_completion_tokens,
+    member_max_output_tokens,
+    member_n,
+    member_best_of,
+    member_stream_options,
+    member_service_tier,
+    member_count,
+};
+
+constexpr std::array<std::string_view, member_count> member_names = {
+    "model", "stream",  "max_tokens",     "max_completion_tokens", "max_output_tokens",
+    "n",     "best_of", "stream_options", "service_tier"};
+constexpr std::size_t longest_name = 21;
+constexpr std::string_view include_usage_name = "include_usage";
+
+// Go's reader takes "Model" (and the two letters outside ASCII that fold to s and k) for "model".
+bool folds_to(std::string_view text, std::string_view name)
+{
+    constexpr std::string_view long_s = "\xC5\xBF";
+    constexpr std::string_view kelvin = "\xE2\x84\xAA";
+    for (const char expected : name) {
+        std::size_t length = 1;
+        if (expected == 's' && text.starts_with(long_s)) {
+            length = long_s.size();
+        } else if (expected == 'k' && text.starts_with(kelvin)) {
+            length = kelvin.size();
+        } else {
+            if (text.empty()) return false;
+            const char c = text.front();
+            if ((c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c) != expected) return false;
+        }
+        text.remove_prefix(length);
+    }
+    return text.empty();
+}
+
+enum class match { none, folded, exact };
+
+match match_name(std::string_view key, std::string_view name)
+{
+    if (key == name) return match::exact;
+    return key.size() >= name.size() && folds_to(key, name) ? match::folded : match::none;
+}
+
+// Only an unsigned integer counts: 4096.0 or "4096" is for the provider to judge.
+std::optional<std::int64_t> count_of(std::string_view token)
+{
+    if (token.empty() || token.find_first_not_of("0123456789") != token.npos) return std::nullopt;
+    std::int64_t value = 0;
+    const auto [end, ec] = std::from_chars(token.data(), token.data() + token.size(), value);
+    return ec == std::errc() ? std::min(value, largest_count) : largest_count;
+}
+
+class request_scan {
+public:
+    explicit request_scan(std::string_view body) : body_(body), cursor_(body) {}
+
+    request_facts run()
+    {
+        cursor_.skip_space();
+        if (cursor_.done() || cursor_.peek() != '{') return {};
+        facts_.is_object = true;
+        facts_.object_open = cursor_.offset();
+        const auto spaces_before = cursor_.spaces();
+        bool whole = cursor_.read_members([this](const json_member& m) { return take_member(m.key); });
+        if (whole) {
+            cursor_.skip_space();
+            whole = cursor_.done();
+        }
+        facts_.complete = whole && !cursor_.faulty();
+        // What could not be followed counts as text: an estimate must not shrink because the body is odd.
+        facts_.blobs = cursor_.blobs();
+        facts_.text_bytes =
+            body_.size() - facts_.object_open - (cursor_.spaces() - spaces_before) - cursor_.blob_bytes();
+        return std::move(facts_);
+    }
+
+private:
+    void ambiguous(std::string_view name)
+    {
+        if (facts_.ambiguous_member.empty()) facts_.ambiguous_member = name;
+    }
+
+    // The key as it is compared; longer than any name we look for even in its longest spelling: empty.
+    std::string_view comparable(const json_string& key)
+    {
+        if (!key.escaped) return key.raw;
+        if (key.raw.size() > longest_name * 6) return {};
+        decoded_.clear();
+        decode_json_string(key.raw, longest_name * 3, decoded_);
+        return decoded_;
+    }
+
+    bool take_member(const json_string& key)
+    {
+        const std::string_view name = comparable(key);
+        for (std::size_t i = 0; i < member_names.size(); ++i) {
+            const match found = match_name(name, member_names[i]);
+            if (found == match::none) continue;
+            if (seen_[i]) ambiguous(member_names[i]);
+            seen_[i] = true;
+            if (found == match::folded) break;
+            return take_value(i);
+        }
+        return cursor_.skip_value();
+    }
+
+    bool take_value(std::size_t which)
+    {
+        if (which == member_stream_options) return take_stream_options();
+        if (which == member_model || which == member_service_tier) {
+            if (cursor_.peek() != '"') return cursor_.skip_value();
+            json_string text;
+            if (!cursor_.read_string(text)) return false;
+            if (which == member_model) {
+                take_model(text);
+            } else {
+                facts_.service_tier.clear();
+                decode_json_string(text.raw, longest_tier, facts_.service_tier);
+            }
+            return true;
+        }
+        const std::size_t begin = cursor_.offset();
+        if (!cursor_.skip_value()) return false;
+        take_scalar(which, cursor_.since(begin));
+        return true;
+    }
+
+    void take_model(const json_string& text)
+    {
+        facts_.model.clear();
+        if (!decode_json_string(text.raw, longest_model, facts_.model)) ambiguous("model");
+    }
+
+    void take_scalar(std::size_t which, std::string_view token)
+    {
+        if (which == member_stream) {
+            facts_.stream = token == "true";
+            return;
+        }
+        const auto count = count_of(token);
+        if (!count) return;
+        if (which == member_n || which == member_best_of) {
+            facts_.choices = std::max(facts_.choices, *count);
+        } else {
+            facts_.max_tokens = std::max(facts_.max_tokens.value_or(0), *count);
+        }
+    }
+
+    bool take_stream_options()
+    {
+        const std::size_t begin = cursor_.offset();
+        if (cursor_.peek() != '{') {
+            if (!cursor_.skip_value()) return false;
+            facts_.stream_options_begin = begin;
+            facts_.stream_options_end = cursor_.offset();
+            return true;
+        }
+        facts_.stream_options_open = begin;
+        facts_.stream_options_empty = true;
+        return cursor_.read_members([this](const json_member& m) { return take_option(m.key); });
+    }
+
+    bool take_option(const json_string& key)
+    {
+        facts_.stream_options_empty = false;
+        const match found = match_name(comparable(key), include_usage_name);
+        if (found == match::none) return cursor_.skip_value();
+        if (include_usage_seen_) ambiguous(include_usage_name);
+        include_usage_seen_ = true;
+        const std::size_t begin = cursor_.offset();
+        if (!cursor_.skip_value()) return false;
+        if (found == match::exact) {
+            facts_.include_usage = cursor_.since(begin) == "true";
+            facts_.include_usage_begin = begin;
+            facts_.include_usage_end = cursor_.offset();
+        }
+        return true;
+    }
+
+    std::string_view body_;
+    json_cursor cursor_;
+    request_facts facts_;
+    std::array<bool, member_count> seen_{};
+    bool include_usage_seen_ = false;
+    std::string decoded_;
+};
+
+}  // namespace
+
+request_facts scan_request(std::string_view body)
+{
+    return request_scan(body).run();
+}
+
+std::int64_t estimate_input_tokens(const request_facts& facts) noexcept
+{
+    // In this order nothing overflows for any body that fits into memory.
+    return static_cast<std::int64_t>(facts.text_bytes / 2 + facts.text_bytes % 2) +
+           static_cast<std::int64_t>(facts.blobs) * tokens_a_blob;
+}
+
+std::optional<body_edit> include_usage_edit(const request_facts& facts) noexcept
+{
+    if (!facts.stream || !facts.complete || !facts.ambiguous_member.empty()) return std::nullopt;
+    if (facts.include_usage_end != 0) {
+        if (facts.include_usage.value_or(false)) return std::nullopt;
+        return body_edit{facts.include_usage_begin, facts.include_usage_end, "true"};
+    }
+    if (facts.stream_options_open != 0) {
+        const std::size_t at = facts.stream_options_open + 1;
+        return body_edit{at, at,
+                         facts.stream_options_empty ? R"("include_usage":true)" : R"("include_usage":true,)"};
+    }
+    if (facts.stream_options_end != 0) {
+        return body_edit{facts.stream_options_begin, facts.stream_options_end, R"({"include_usage":true})"};
+    }
+    const std::size_t at = facts.object_open + 1;
+    return body_edit{at, at, R"("stream_options":{"include_usage":true},)"};
+}
+
+}  // namespace keyhole::metering
