@@ -2,11 +2,12 @@
 #include "metering/request_facts.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 namespace keyhole::metering {
 namespace {
 
-constexpr std::size_t longest_event = 1024 * 1024;
+constexpr std::size_t longest_event = std::size_t{1024} * 1024;
 
 /// What to do with one event: drop it, or leave out the bytes [begin, end) (none: begin == end).
 struct verdict {
@@ -85,11 +86,15 @@ bool read_chunk(std::string_view json, chunk_facts& facts)
 verdict judge(std::string_view event)
 {
     constexpr std::string_view field = "data:";
-    if (event.find("\"usage\"") == event.npos || !event.starts_with(field)) return {};
-    const auto line_end = std::min(event.find_first_of("\r\n"), event.size());
-    if (event.find_first_not_of("\r\n", line_end) != event.npos) return {};
+    constexpr std::string_view usage_key = "\"usage\"";
+    if (memmem(event.data(), event.size(), usage_key.data(), usage_key.size()) == nullptr ||
+        !event.starts_with(field))
+        return {};
+    const auto is_line_end = [](char c) { return c == '\r' || c == '\n'; };
+    const auto line = std::find_if(event.begin(), event.end(), is_line_end);
+    if (!std::all_of(line, event.end(), is_line_end)) return {};
 
-    const std::string_view json = event.substr(field.size(), line_end - field.size());
+    const std::string_view json = {event.begin() + field.size(), line};
     chunk_facts facts;
     if (!read_chunk(json, facts) || facts.usages != 1 || facts.choices > 1) return {};
     if (facts.choices_empty && facts.usage_object) return {.drop = true};
@@ -102,7 +107,7 @@ verdict judge(std::string_view event)
 
 void include_usage_filter::end_event(std::string_view tail)
 {
-    last_ = fate::pass;
+    dropped_ = false;
     if (passing_) {
         passing_ = false;
         out_.append(tail);
@@ -115,7 +120,7 @@ void include_usage_filter::end_event(std::string_view tail)
     }
     const verdict found = event.size() > longest_event ? verdict{} : judge(event);
     if (found.drop) {
-        last_ = fate::drop;
+        dropped_ = true;
     } else {
         out_.append(event.substr(0, found.begin));
         out_.append(event.substr(found.end));
@@ -139,7 +144,7 @@ std::string_view include_usage_filter::feed(std::string_view bytes)
             // Nothing of the new event has come yet: this LF still belongs to the blank line of the event
             // before.
             if (at == begin && held_.empty() && !passing_) {
-                if (last_ == fate::pass) out_.push_back(c);
+                if (!dropped_) out_.push_back(c);
                 begin = at + 1;
             }
             continue;
@@ -172,7 +177,7 @@ std::string_view include_usage_filter::finish()
     // The stream may end without the last blank line; the extra chunk is as extra then.
     if (!judge(held_).drop) out_.append(held_);
     held_.clear();
-    last_ = fate::pass;
+    dropped_ = false;
     line_empty_ = true;
     after_cr_ = false;
     passing_ = false;
