@@ -262,7 +262,8 @@ private:
     void read_environment()
     {
         for (const auto& row : key_table()) {
-            if (row.name == "admin.token") continue;  // its variable holds the token itself, see take_scalars()
+            if (row.name == "admin.token")
+                continue;  // its variable holds the token itself, see take_scalars()
             const auto name = variable_of(row.name);
             if (const char* value = getenv_(name.c_str()))
                 in_.scalars[std::string(row.name)] = {guess(value), "environment " + name};

@@ -1,165 +1,186 @@
-// The way back of an inserted include_usage: see include_usage_filter in request_facts.hpp.
+#include "metering/json_scan.hpp"
 #include "metering/request_facts.hpp"
 
-#include <boost/json/parse.hpp>
-#include <boost/json/value.hpp>
-
 #include <algorithm>
+#include <cstring>
 
 namespace keyhole::metering {
 namespace {
 
-constexpr std::size_t longest_event = 1024 * 1024;
+constexpr std::size_t longest_event = std::size_t{1024} * 1024;
 
-bool is_space(char c) noexcept
+/// What to do with one event: drop it, or leave out the bytes [begin, end) (none: begin == end).
+struct verdict {
+    bool drop = false;
+    std::size_t begin = 0;
+    std::size_t end = 0;
+};
+
+bool is_space(char c)
 {
     return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
-/// Where the first whole event of `text` ends (its blank line included), or npos. A lone CR at the very end
-/// waits: LF may follow.
-std::size_t event_end(std::string_view text) noexcept
+// From a value's end: over the comma that follows, and what space stands before the next key. No comma: the
+// value's end.
+std::size_t past_comma(std::string_view text, std::size_t at)
 {
-    std::size_t line = 0;
-    while (true) {
-        const auto end = text.find_first_of("\r\n", line);
-        if (end == std::string_view::npos) return std::string_view::npos;
-        std::size_t next = end + 1;
-        if (text[end] == '\r') {
-            if (next == text.size()) return std::string_view::npos;
-            if (text[next] == '\n') ++next;
+    std::size_t next = at;
+    while (is_space(text[next]))
+        ++next;
+    if (text[next] != ',') return at;
+    do {
+        ++next;
+    } while (is_space(text[next]));
+    return next;
+}
+
+struct chunk_facts {
+    std::size_t usages = 0;
+    std::size_t choices = 0;
+    bool usage_null = false;
+    bool usage_object = false;
+    bool choices_empty = false;
+    std::size_t usage_begin = 0;  ///< with the comma before it, where there is one
+    std::size_t usage_end = 0;
+    bool usage_first = false;
+};
+
+bool is_empty_array(std::string_view value)
+{
+    return value.size() >= 2 && value.front() == '[' &&
+           value.find_first_not_of(" \t\r\n", 1) == value.size() - 1;
+}
+
+// The chunk's own members. False: the text is no JSON object from its first byte to its last.
+bool read_chunk(std::string_view json, chunk_facts& facts)
+{
+    json_cursor cursor(json);
+    cursor.skip_space();
+    const bool whole = cursor.read_members([&](const json_member& member) {
+        const bool usage = json_key_is(member.key, "usage");
+        const bool choices = !usage && json_key_is(member.key, "choices");
+        const std::size_t begin = cursor.offset();
+        if (!cursor.skip_value()) return false;
+        const std::string_view value = cursor.since(begin);
+        if (choices) {
+            ++facts.choices;
+            facts.choices_empty = is_empty_array(value);
         }
-        if (end == line) return next;
-        line = next;
-    }
-}
-
-/// The only data line of an event, or an empty view where there is none or several.
-std::string_view data_of(std::string_view event) noexcept
-{
-    std::string_view data;
-    bool found = false;
-    std::size_t line = 0;
-    while (line < event.size()) {
-        const auto end = std::min(event.find_first_of("\r\n", line), event.size());
-        const auto text = event.substr(line, end - line);
-        if (text.starts_with("data:")) {
-            if (found) return {};
-            found = true;
-            data = text.substr(5);
+        if (usage) {
+            ++facts.usages;
+            facts.usage_null = value == "null";
+            facts.usage_object = value.front() == '{';
+            facts.usage_first = member.comma == std::string_view::npos;
+            facts.usage_begin = facts.usage_first ? member.begin : member.comma;
+            facts.usage_end = cursor.offset();
         }
-        line = end + 1;
-    }
-    return data;
+        return true;
+    });
+    if (!whole || cursor.faulty()) return false;
+    cursor.skip_space();
+    return cursor.done();
 }
 
-/// The span of the top-level member `"usage":null` together with one adjacent comma; {0, 0}: none.
-std::pair<std::size_t, std::size_t> null_usage(std::string_view json) noexcept
+// The event with or without the blank line that ends it.
+verdict judge(std::string_view event)
 {
-    std::size_t depth = 0;
-    std::size_t key = std::string_view::npos;
-    std::size_t comma = std::string_view::npos;
-    bool expects_key = false;
-    for (std::size_t i = 0; i < json.size(); ++i) {
-        const char c = json[i];
-        if (c == '"') {
-            const auto begin = i++;
-            while (i < json.size() && json[i] != '"')
-                i += json[i] == '\\' ? 2U : 1U;
-            if (i >= json.size()) return {0, 0};
-            if (depth == 1 && expects_key) {
-                key = json.substr(begin, i + 1 - begin) == "\"usage\"" ? begin : std::string_view::npos;
-                expects_key = false;
-            }
-        } else if (c == '{' || c == '[') {
-            expects_key = ++depth == 1 && c == '{';
-            if (depth == 1) comma = std::string_view::npos;
-        } else if (c == '}' || c == ']')
-            --depth;
-        else if (c == ',' && depth == 1) {
-            comma = i;
-            expects_key = true;
-        } else if (c == ':' && depth == 1 && key != std::string_view::npos) {
-            auto value = i + 1;
-            while (value < json.size() && is_space(json[value]))
-                ++value;
-            const auto begin = key;
-            key = std::string_view::npos;
-            if (json.substr(value, 4) != "null") continue;
-            const auto end = value + 4;
-            if (comma != std::string_view::npos) return {comma, end};
-            auto after = end;
-            while (after < json.size() && is_space(json[after]))
-                ++after;
-            return after < json.size() && json[after] == ',' ? std::pair{begin, after + 1}
-                                                             : std::pair{begin, end};
-        }
-    }
-    return {0, 0};
-}
+    constexpr std::string_view field = "data:";
+    constexpr std::string_view usage_key = "\"usage\"";
+    if (memmem(event.data(), event.size(), usage_key.data(), usage_key.size()) == nullptr ||
+        !event.starts_with(field))
+        return {};
+    const auto is_line_end = [](char c) { return c == '\r' || c == '\n'; };
+    const auto line = std::find_if(event.begin(), event.end(), is_line_end);
+    if (!std::all_of(line, event.end(), is_line_end)) return {};
 
-/// The chunk that only include_usage brings: no choices, a usage object.
-bool is_usage_chunk(std::string_view json)
-{
-    boost::system::error_code ec;
-    const auto value = boost::json::parse(boost::json::string_view(json.data(), json.size()), ec);
-    const auto* object = ec ? nullptr : value.if_object();
-    if (object == nullptr) return false;
-    const auto* choices = object->if_contains("choices");
-    const auto* usage = object->if_contains("usage");
-    return choices != nullptr && choices->is_array() && choices->get_array().empty() && usage != nullptr &&
-           usage->is_object();
-}
-
-/// Appends what goes on of one event.
-void pass(std::string_view event, std::string& out)
-{
-    if (event.size() > longest_event || event.find("\"usage\"") == std::string_view::npos) {
-        out += event;
-        return;
-    }
-    const auto data = data_of(event);
-    if (data.empty()) {
-        out += event;
-        return;
-    }
-    if (data.find("\"choices\"") != std::string_view::npos && is_usage_chunk(data)) return;
-    const auto [begin, end] = null_usage(data);
-    if (end == 0) {
-        out += event;
-        return;
-    }
-    const auto at = static_cast<std::size_t>(data.data() - event.data());
-    out += event.substr(0, at + begin);
-    out += event.substr(at + end);
+    const std::string_view json = {event.begin() + field.size(), line};
+    chunk_facts facts;
+    if (!read_chunk(json, facts) || facts.usages != 1 || facts.choices > 1) return {};
+    if (facts.choices_empty && facts.usage_object) return {.drop = true};
+    if (!facts.usage_null) return {};
+    const std::size_t end = facts.usage_first ? past_comma(json, facts.usage_end) : facts.usage_end;
+    return {.begin = field.size() + facts.usage_begin, .end = field.size() + end};
 }
 
 }  // namespace
 
+void include_usage_filter::end_event(std::string_view tail)
+{
+    dropped_ = false;
+    if (passing_) {
+        passing_ = false;
+        out_.append(tail);
+        return;
+    }
+    std::string_view event = tail;
+    if (!held_.empty()) {
+        held_.append(tail);
+        event = held_;
+    }
+    const verdict found = event.size() > longest_event ? verdict{} : judge(event);
+    if (found.drop) {
+        dropped_ = true;
+    } else {
+        out_.append(event.substr(0, found.begin));
+        out_.append(event.substr(found.end));
+    }
+    held_.clear();
+}
+
 std::string_view include_usage_filter::feed(std::string_view bytes)
 {
     out_.clear();
-    held_ += bytes;
-    std::string_view rest = held_;
-    while (!rest.empty()) {
-        const auto end = event_end(rest);
-        if (end == std::string_view::npos) break;
-        pass(rest.substr(0, end), out_);
-        rest.remove_prefix(end);
+    std::size_t begin = 0;  // of the current event's part in these bytes
+    for (std::size_t at = 0; at < bytes.size(); ++at) {
+        const char c = bytes[at];
+        if (c != '\n' && c != '\r') {
+            line_empty_ = false;
+            after_cr_ = false;
+            continue;
+        }
+        if (c == '\n' && after_cr_) {
+            after_cr_ = false;
+            // Nothing of the new event has come yet: this LF still belongs to the blank line of the event
+            // before.
+            if (at == begin && held_.empty() && !passing_) {
+                if (!dropped_) out_.push_back(c);
+                begin = at + 1;
+            }
+            continue;
+        }
+        after_cr_ = c == '\r';
+        if (line_empty_) {
+            end_event(bytes.substr(begin, at + 1 - begin));
+            begin = at + 1;
+        }
+        line_empty_ = true;
     }
-    if (rest.size() > longest_event) {  // too long to be judged: it goes on as it comes
-        out_ += rest;
-        rest = {};
+
+    const std::string_view rest = bytes.substr(begin);
+    if (passing_) {
+        out_.append(rest);
+    } else {
+        held_.append(rest);
+        if (held_.size() > longest_event) {
+            passing_ = true;
+            out_.append(held_);
+            held_.clear();
+        }
     }
-    held_.erase(0, held_.size() - rest.size());
     return out_;
 }
 
 std::string_view include_usage_filter::finish()
 {
     out_.clear();
-    pass(held_, out_);
+    // The stream may end without the last blank line; the extra chunk is as extra then.
+    if (!judge(held_).drop) out_.append(held_);
     held_.clear();
+    dropped_ = false;
+    line_empty_ = true;
+    after_cr_ = false;
+    passing_ = false;
     return out_;
 }
 

@@ -1,363 +1,244 @@
 #include "metering/request_facts.hpp"
 
+#include "metering/json_scan.hpp"
+
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <cstring>
+#include <limits>
 
 namespace keyhole::metering {
 namespace {
 
-constexpr std::size_t blob_threshold = 4 * 1024;
 constexpr std::size_t longest_model = 256;
-constexpr std::size_t deepest_nesting = 4096;
-constexpr std::int64_t tokens_of_a_blob = 2000;
+constexpr std::size_t longest_tier = 32;
+constexpr std::int64_t tokens_a_blob = 2000;
+// More than any provider grants. A larger wish counts as this one, so that sums over requests stay far from
+// overflowing.
+constexpr std::int64_t largest_count = 1'000'000'000'000;
 
-enum class member : std::uint8_t {
-    none,
-    model,
-    stream,
-    max_tokens,
-    max_completion_tokens,
-    max_output_tokens,
-    n,
-    best_of,
-    stream_options,
-    service_tier,
-    include_usage
+enum member : std::size_t {
+    member_model,
+    member_stream,
+    member_max_tokens,
+    member_max_completion_tokens,
+    member_max_output_tokens,
+    member_n,
+    member_best_of,
+    member_stream_options,
+    member_service_tier,
+    member_count,
 };
 
-constexpr std::array<std::pair<std::string_view, member>, 9> top_members{
-    {{"model", member::model},
-     {"stream", member::stream},
-     {"max_tokens", member::max_tokens},
-     {"max_completion_tokens", member::max_completion_tokens},
-     {"max_output_tokens", member::max_output_tokens},
-     {"n", member::n},
-     {"best_of", member::best_of},
-     {"stream_options", member::stream_options},
-     {"service_tier", member::service_tier}}};
+constexpr std::array<std::string_view, member_count> member_names = {
+    "model", "stream",  "max_tokens",     "max_completion_tokens", "max_output_tokens",
+    "n",     "best_of", "stream_options", "service_tier"};
+constexpr std::size_t longest_name = 21;
+constexpr std::string_view include_usage_name = "include_usage";
 
-int hex(char c) noexcept
+// Go's reader takes "Model" (and the two letters outside ASCII that fold to s and k) for "model".
+bool folds_to(std::string_view text, std::string_view name)
 {
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-    return -1;
-}
-
-/// A JSON string's value. Only used for keys and short values, and only where a backslash was seen.
-std::string unescape(std::string_view raw)
-{
-    std::string out;
-    const auto put = [&](std::uint32_t c) {
-        if (c < 0x80)
-            out += static_cast<char>(c);
-        else if (c < 0x800) {
-            out += static_cast<char>(0xC0U | (c >> 6U));
-            out += static_cast<char>(0x80U | (c & 0x3FU));
-        } else if (c < 0x10000) {
-            out += static_cast<char>(0xE0U | (c >> 12U));
-            out += static_cast<char>(0x80U | ((c >> 6U) & 0x3FU));
-            out += static_cast<char>(0x80U | (c & 0x3FU));
+    constexpr std::string_view long_s = "\xC5\xBF";
+    constexpr std::string_view kelvin = "\xE2\x84\xAA";
+    for (const char expected : name) {
+        std::size_t length = 1;
+        if (expected == 's' && text.starts_with(long_s)) {
+            length = long_s.size();
+        } else if (expected == 'k' && text.starts_with(kelvin)) {
+            length = kelvin.size();
         } else {
-            out += static_cast<char>(0xF0U | (c >> 18U));
-            out += static_cast<char>(0x80U | ((c >> 12U) & 0x3FU));
-            out += static_cast<char>(0x80U | ((c >> 6U) & 0x3FU));
-            out += static_cast<char>(0x80U | (c & 0x3FU));
+            if (text.empty()) return false;
+            const char c = text.front();
+            if ((c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c) != expected) return false;
         }
-    };
-    const auto unit = [&](std::size_t at, std::uint32_t& into) {
-        if (at + 4 > raw.size()) return false;
-        into = 0;
-        for (std::size_t i = 0; i < 4; ++i) {
-            const int d = hex(raw[at + i]);
-            if (d < 0) return false;
-            into = into * 16 + static_cast<std::uint32_t>(d);
-        }
-        return true;
-    };
-    for (std::size_t i = 0; i < raw.size(); ++i) {
-        if (raw[i] != '\\' || i + 1 == raw.size()) {
-            out += raw[i];
-            continue;
-        }
-        const char c = raw[++i];
-        constexpr std::string_view from = "bfnrt";
-        constexpr std::string_view to = "\b\f\n\r\t";
-        std::uint32_t code = 0;
-        if (const auto at = from.find(c); at != std::string_view::npos)
-            out += to[at];
-        else if (c == 'u' && unit(i + 1, code)) {
-            i += 4;
-            std::uint32_t low = 0;
-            if (code >= 0xD800 && code < 0xDC00 && raw.substr(i + 1, 2) == "\\u" && unit(i + 3, low) &&
-                low >= 0xDC00 && low < 0xE000)
-            {
-                code = 0x10000 + ((code - 0xD800) << 10U) + (low - 0xDC00);
-                i += 6;
-            }
-            put(code);
-        } else
-            out += c;
+        text.remove_prefix(length);
     }
-    return out;
+    return text.empty();
 }
 
-/// One pass over the body. Positions are offsets; nothing is copied but the few values that are kept.
-class scanner {
+enum class match { none, folded, exact };
+
+match match_name(std::string_view key, std::string_view name)
+{
+    if (key == name) return match::exact;
+    return key.size() >= name.size() && folds_to(key, name) ? match::folded : match::none;
+}
+
+// Only an unsigned integer counts: 4096.0 or "4096" is for the provider to judge.
+std::optional<std::int64_t> count_of(std::string_view token)
+{
+    if (token.empty() || token.find_first_not_of("0123456789") != token.npos) return std::nullopt;
+    std::int64_t value = 0;
+    const auto [end, ec] = std::from_chars(token.data(), token.data() + token.size(), value);
+    return ec == std::errc() ? std::min(value, largest_count) : largest_count;
+}
+
+class request_scan {
 public:
-    explicit scanner(std::string_view body) : s_(body) {}
+    explicit request_scan(std::string_view body) : body_(body), cursor_(body) {}
 
     request_facts run()
     {
-        space();
-        if (at_ == s_.size() || s_[at_] != '{') {
-            f_.text_bytes = s_.size();
-            return std::move(f_);
+        cursor_.skip_space();
+        if (cursor_.done() || cursor_.peek() != '{') return {};
+        facts_.is_object = true;
+        facts_.object_open = cursor_.offset();
+        const auto spaces_before = cursor_.spaces();
+        bool whole = cursor_.read_members([this](const json_member& m) { return take_member(m.key); });
+        if (whole) {
+            cursor_.skip_space();
+            whole = cursor_.done();
         }
-        f_.is_object = true;
-        f_.object_open = at_;
-        f_.complete = object(true) && (space(), at_ == s_.size());
-        f_.text_bytes = s_.size() - blob_bytes_;
-        return std::move(f_);
+        facts_.complete = whole && !cursor_.faulty();
+        // What could not be followed counts as text: an estimate must not shrink because the body is odd.
+        facts_.blobs = cursor_.blobs();
+        facts_.text_bytes =
+            body_.size() - facts_.object_open - (cursor_.spaces() - spaces_before) - cursor_.blob_bytes();
+        return std::move(facts_);
     }
 
 private:
-    void space() noexcept
+    void ambiguous(std::string_view name)
     {
-        while (at_ < s_.size() && (s_[at_] == ' ' || s_[at_] == '\n' || s_[at_] == '\r' || s_[at_] == '\t'))
-            ++at_;
+        if (facts_.ambiguous_member.empty()) facts_.ambiguous_member = name;
     }
 
-    bool take(char c) noexcept
+    // The key as it is compared; longer than any name we look for even in its longest spelling: empty.
+    std::string_view comparable(const json_string& key)
     {
-        space();
-        if (at_ == s_.size() || s_[at_] != c) return false;
-        ++at_;
+        if (!key.escaped) return key.raw;
+        if (key.raw.size() > longest_name * 6) return {};
+        decoded_.clear();
+        decode_json_string(key.raw, longest_name * 3, decoded_);
+        return decoded_;
+    }
+
+    bool take_member(const json_string& key)
+    {
+        const std::string_view name = comparable(key);
+        for (std::size_t i = 0; i < member_names.size(); ++i) {
+            const match found = match_name(name, member_names[i]);
+            if (found == match::none) continue;
+            if (seen_[i]) ambiguous(member_names[i]);
+            seen_[i] = true;
+            if (found == match::folded) break;
+            return take_value(i);
+        }
+        return cursor_.skip_value();
+    }
+
+    bool take_value(std::size_t which)
+    {
+        if (which == member_stream_options) return take_stream_options();
+        if (which == member_model || which == member_service_tier) {
+            if (cursor_.peek() != '"') return cursor_.skip_value();
+            json_string text;
+            if (!cursor_.read_string(text)) return false;
+            if (which == member_model) {
+                take_model(text);
+            } else {
+                facts_.service_tier.clear();
+                decode_json_string(text.raw, longest_tier, facts_.service_tier);
+            }
+            return true;
+        }
+        const std::size_t begin = cursor_.offset();
+        if (!cursor_.skip_value()) return false;
+        take_scalar(which, cursor_.since(begin));
         return true;
     }
 
-    /// Reads over a string; `raw` is what stands between its quotes.
-    bool string(std::string_view& raw, bool& escaped) noexcept
+    void take_model(const json_string& text)
     {
-        if (!take('"')) return false;
-        const std::size_t begin = at_;
-        escaped = false;
-        while (true) {
-            const auto* quote = static_cast<const char*>(std::memchr(s_.data() + at_, '"', s_.size() - at_));
-            if (quote == nullptr) {
-                at_ = s_.size();
-                return false;
-            }
-            const auto end = static_cast<std::size_t>(quote - s_.data());
-            if (!escaped) escaped = std::memchr(s_.data() + at_, '\\', end - at_) != nullptr;
-            std::size_t slashes = 0;
-            while (end - slashes > begin && s_[end - slashes - 1] == '\\')
-                ++slashes;
-            at_ = end + 1;
-            if (slashes % 2 == 0) {
-                raw = s_.substr(begin, end - begin);
-                note_blob(raw);
-                return true;
-            }
-        }
+        facts_.model.clear();
+        if (!decode_json_string(text.raw, longest_model, facts_.model)) ambiguous("model");
     }
 
-    /// Images, audio and files stand in a prompt as long strings without a space: they cost by other rules
-    /// than text.
-    void note_blob(std::string_view raw) noexcept
+    void take_scalar(std::size_t which, std::string_view token)
     {
-        if (raw.size() <= blob_threshold) return;
-        if (raw.substr(0, blob_threshold).find_first_of(" \t") != std::string_view::npos) return;
-        if (std::memchr(raw.data(), ' ', raw.size()) != nullptr ||
-            std::memchr(raw.data(), '\\', raw.size()) != nullptr)
+        if (which == member_stream) {
+            facts_.stream = token == "true";
             return;
-        ++f_.blobs;
-        blob_bytes_ += raw.size();
-    }
-
-    /// Reads over any value. Nesting costs no stack: brackets are only counted (the provider judges whether
-    /// they match).
-    bool skip() noexcept
-    {
-        std::size_t depth = 0;
-        while (true) {
-            space();
-            if (at_ == s_.size()) return false;
-            const char c = s_[at_];
-            if (c == '"') {
-                std::string_view raw;
-                bool escaped = false;
-                if (!string(raw, escaped)) return false;
-            } else if (c == '{' || c == '[') {
-                if (++depth > deepest_nesting) return false;
-                ++at_;
-                continue;
-            } else if (c == '}' || c == ']') {
-                if (depth == 0) return false;
-                --depth;
-                ++at_;
-            } else if (c == ',' || c == ':') {
-                if (depth == 0) return false;
-                ++at_;
-                continue;
-            } else {
-                const auto begin = at_;
-                while (at_ < s_.size() &&
-                       std::string_view(" \t\r\n,:]}[{\"").find(s_[at_]) == std::string_view::npos)
-                    ++at_;
-                if (at_ == begin) return false;
-            }
-            if (depth == 0) return true;
+        }
+        const auto count = count_of(token);
+        if (!count) return;
+        if (which == member_n || which == member_best_of) {
+            facts_.choices = std::max(facts_.choices, *count);
+        } else {
+            facts_.max_tokens = std::max(facts_.max_tokens.value_or(0), *count);
         }
     }
 
-    static member member_of(std::string_view key, bool top) noexcept
+    bool take_stream_options()
     {
-        if (!top) return key == "include_usage" ? member::include_usage : member::none;
-        for (const auto& [name, m] : top_members)
-            if (name == key) return m;
-        return member::none;
-    }
-
-    void seen(member m, std::string_view key)
-    {
-        const auto bit = 1U << static_cast<unsigned>(m);
-        if (m != member::none && (seen_ & bit) != 0 && f_.ambiguous_member.empty()) f_.ambiguous_member = key;
-        seen_ |= bit;
-    }
-
-    /// An object whose members matter: the document, or stream_options in it.
-    bool object(bool top)
-    {
-        if (!take('{')) return false;
-        if (take('}')) return true;
-        while (true) {
-            std::string_view raw;
-            bool escaped = false;
-            if (!string(raw, escaped) || !take(':')) return false;
-            const std::string decoded = escaped ? unescape(raw) : std::string();
-            const std::string_view key = escaped ? std::string_view(decoded) : raw;
-            const auto m = member_of(key, top);
-            seen(m, key);
-            space();
-            const auto begin = at_;
-            if (!value(m)) return false;
-            note(m, begin);
-            if (take(',')) continue;
-            return take('}');
-        }
-    }
-
-    bool value(member m)
-    {
-        if (m == member::stream_options && at_ < s_.size() && s_[at_] == '{') {
-            f_.stream_options_open = at_;
-            const auto begin = at_ + 1;
-            if (!object(false)) return false;
-            f_.stream_options_empty =
-                s_.substr(begin, at_ - 1 - begin).find_first_not_of(" \t\r\n") == std::string_view::npos;
+        const std::size_t begin = cursor_.offset();
+        if (cursor_.peek() != '{') {
+            if (!cursor_.skip_value()) return false;
+            facts_.stream_options_begin = begin;
+            facts_.stream_options_end = cursor_.offset();
             return true;
         }
-        return skip();
+        facts_.stream_options_open = begin;
+        facts_.stream_options_empty = true;
+        return cursor_.read_members([this](const json_member& m) { return take_option(m.key); });
     }
 
-    std::optional<std::string> text(std::string_view written) const
+    bool take_option(const json_string& key)
     {
-        if (written.size() < 2 || written.front() != '"') return std::nullopt;
-        const auto raw = written.substr(1, written.size() - 2);
-        return raw.find('\\') == std::string_view::npos ? std::string(raw) : unescape(raw);
-    }
-
-    static std::optional<std::int64_t> count(std::string_view written) noexcept
-    {
-        std::int64_t n = 0;
-        const auto [end, ec] = std::from_chars(written.data(), written.data() + written.size(), n);
-        if (ec != std::errc{} || end != written.data() + written.size() || n < 0) return std::nullopt;
-        return n;
-    }
-
-    void note(member m, std::size_t begin)
-    {
-        auto written = s_.substr(begin, at_ - begin);
-        switch (m) {
-        case member::model:
-            if (auto t = text(written)) {
-                if (t->size() > longest_model) {
-                    t->resize(longest_model);
-                    f_.ambiguous_member = "model";
-                }
-                f_.model = std::move(*t);
-            }
-            break;
-        case member::stream:
-            f_.stream = written == "true";
-            break;
-        case member::max_tokens:
-        case member::max_completion_tokens:
-        case member::max_output_tokens:
-            if (const auto n = count(written)) f_.max_tokens = std::max(f_.max_tokens.value_or(0), *n);
-            break;
-        case member::n:
-        case member::best_of:
-            if (const auto n = count(written)) f_.choices = std::max(f_.choices, *n);
-            break;
-        case member::service_tier:
-            if (auto t = text(written)) {
-                t->resize(std::min<std::size_t>(t->size(), 32));
-                f_.service_tier = std::move(*t);
-            }
-            break;
-        case member::stream_options:
-            if (f_.stream_options_open == 0) {
-                f_.stream_options_begin = begin;
-                f_.stream_options_end = at_;
-            }
-            break;
-        case member::include_usage:
-            f_.include_usage = written == "true";
-            f_.include_usage_begin = begin;
-            f_.include_usage_end = at_;
-            break;
-        case member::none:
-            break;
+        facts_.stream_options_empty = false;
+        const match found = match_name(comparable(key), include_usage_name);
+        if (found == match::none) return cursor_.skip_value();
+        if (include_usage_seen_) ambiguous(include_usage_name);
+        include_usage_seen_ = true;
+        const std::size_t begin = cursor_.offset();
+        if (!cursor_.skip_value()) return false;
+        if (found == match::exact) {
+            facts_.include_usage = cursor_.since(begin) == "true";
+            facts_.include_usage_begin = begin;
+            facts_.include_usage_end = cursor_.offset();
         }
+        return true;
     }
 
-    std::string_view s_;
-    std::size_t at_ = 0;
-    std::size_t blob_bytes_ = 0;
-    std::uint32_t seen_ = 0;
-    request_facts f_;
+    std::string_view body_;
+    json_cursor cursor_;
+    request_facts facts_;
+    std::array<bool, member_count> seen_{};
+    bool include_usage_seen_ = false;
+    std::string decoded_;
 };
 
 }  // namespace
 
 request_facts scan_request(std::string_view body)
 {
-    return scanner(body).run();
+    return request_scan(body).run();
 }
 
 std::int64_t estimate_input_tokens(const request_facts& facts) noexcept
 {
-    const auto text = static_cast<std::int64_t>((facts.text_bytes + 1) / 2);
-    return text + tokens_of_a_blob * static_cast<std::int64_t>(facts.blobs);
+    // In this order nothing overflows for any body that fits into memory.
+    return static_cast<std::int64_t>(facts.text_bytes / 2 + facts.text_bytes % 2) +
+           static_cast<std::int64_t>(facts.blobs) * tokens_a_blob;
 }
 
-std::optional<body_edit> include_usage_edit(const request_facts& f) noexcept
+std::optional<body_edit> include_usage_edit(const request_facts& facts) noexcept
 {
-    if (!f.stream || !f.complete || !f.is_object || !f.ambiguous_member.empty()) return std::nullopt;
-    if (f.include_usage.value_or(false)) return std::nullopt;
-    if (f.include_usage_end != 0) return body_edit{f.include_usage_begin, f.include_usage_end, "true"};
-    if (f.stream_options_open != 0) {
-        const auto at = f.stream_options_open + 1;
-        return body_edit{at, at,
-                         f.stream_options_empty ? R"("include_usage":true)" : R"("include_usage":true,)"};
+    if (!facts.stream || !facts.complete || !facts.ambiguous_member.empty()) return std::nullopt;
+    if (facts.include_usage_end != 0) {
+        if (facts.include_usage.value_or(false)) return std::nullopt;
+        return body_edit{facts.include_usage_begin, facts.include_usage_end, "true"};
     }
-    if (f.stream_options_end != 0)
-        return body_edit{f.stream_options_begin, f.stream_options_end, R"({"include_usage":true})"};
-    const auto at = f.object_open + 1;
+    if (facts.stream_options_open != 0) {
+        const std::size_t at = facts.stream_options_open + 1;
+        return body_edit{at, at,
+                         facts.stream_options_empty ? R"("include_usage":true)" : R"("include_usage":true,)"};
+    }
+    if (facts.stream_options_end != 0) {
+        return body_edit{facts.stream_options_begin, facts.stream_options_end, R"({"include_usage":true})"};
+    }
+    const std::size_t at = facts.object_open + 1;
     return body_edit{at, at, R"("stream_options":{"include_usage":true},)"};
 }
 

@@ -11,29 +11,34 @@ namespace keyhole::metering {
 
 struct request_facts {
     bool is_object = false;  ///< the body begins with '{'
-    bool complete = false;   ///< the top-level object was read to its end without an error
-    /// A member that decides policy or price stands twice at the top level ("model" and "mod\u0065l"): two
-    /// readers could disagree on which one counts, so the request is refused (400). Names the member; empty:
-    /// none.
+    /// The body is one valid JSON object, read to its end. Where it is not, what was found until then stays;
+    /// policy that hangs on the model should refuse such an object, since more may stand behind the place
+    /// where reading stopped.
+    bool complete = false;
+    /// A member that decides policy or price stands twice at the top level ("model" and "mod\u0065l", or
+    /// "Model" for readers that ignore case): two readers could disagree on which one counts, so the request
+    /// is refused (400). Names the member; empty: none.
     std::string ambiguous_member;
-    std::string model;  ///< decoded; empty: absent or not a string; longer than 256 bytes: cut, and
-                        ///< `ambiguous_member` = "model"
+    /// Decoded, valid UTF-8; empty: absent or not a string; longer than 256 bytes: cut, and
+    /// `ambiguous_member` = "model".
+    std::string model;
     bool stream = false;
-    std::optional<std::int64_t>
-        max_tokens;            ///< the largest of max_tokens, max_completion_tokens, max_output_tokens
-    std::int64_t choices = 1;  ///< n, best_of: how many answers are asked for
+    /// The largest of max_tokens, max_completion_tokens, max_output_tokens; at most 10^12.
+    std::optional<std::int64_t> max_tokens;
+    std::int64_t choices = 1;  ///< n, best_of: how many answers are asked for; at most 10^12
     std::string service_tier;  ///< as asked, at most 32 bytes
-    std::uint64_t text_bytes =
-        0;  ///< bytes of the body that can become input tokens (long base64 strings left out)
-    std::uint64_t blobs =
-        0;  ///< strings of over 4 KiB without whitespace (images, audio, files), left out of text_bytes
+    /// Bytes of the body that can become input tokens: everything but whitespace between tokens, and blobs.
+    std::uint64_t text_bytes = 0;
+    /// Strings of over 4 KiB of ASCII without whitespace or escapes (images, audio, files); left out of
+    /// text_bytes.
+    std::uint64_t blobs = 0;
 
-    /// stream_options.include_usage as asked: nullopt absent, else its value.
+    /// stream_options.include_usage as asked: nullopt absent, else whether it is `true`.
     std::optional<bool> include_usage;
     std::size_t object_open = 0;          ///< offset of the document's '{'
     std::size_t stream_options_open = 0;  ///< offset of stream_options' own '{'; 0: absent or not an object
     std::size_t stream_options_begin =
-        0;  ///< value span of a stream_options that is no object (null), for replacement
+        0;  ///< value span of a stream_options that is no object, for replacement
     std::size_t stream_options_end = 0;
     std::size_t include_usage_begin = 0;  ///< value span of include_usage, for replacement; both 0: absent
     std::size_t include_usage_end = 0;
@@ -71,8 +76,14 @@ public:
     std::string_view finish();
 
 private:
+    void end_event(std::string_view tail);
+
     std::string held_;  ///< an event that is not complete yet
     std::string out_;
+    bool dropped_ = false;    ///< the last event was; the LF of its CRLF may come in the next bytes
+    bool line_empty_ = true;  ///< no byte of the current line yet
+    bool after_cr_ = false;   ///< an LF now belongs to the line end before it
+    bool passing_ = false;    ///< within an event that is too long to be held
 };
 
 }  // namespace keyhole::metering

@@ -82,8 +82,7 @@ task<failure> read_head(exchange& x)
                           "CONNECT is not served: this is a reverse proxy for model APIs.",
                           {},
                           0};
-    if (x.head.verb == http::method::trace || x.head.verb == http::method::other)
-    {
+    if (x.head.verb == http::method::trace || x.head.verb == http::method::other) {
         x.head.keep_alive = false;
         co_return failure{errc::method_not_allowed, "This method is not served.", {}, 0};
     }

@@ -2,6 +2,7 @@
 // meter looks at the same bytes afterwards. A slow agent holds back the provider, not memory: nothing is read
 // while a write waits. What the agent must not see (the key, an inserted usage chunk) is taken out in place.
 // A cut answer never looks whole.
+#include "metering/decode.hpp"
 #include "proxy/exchange.hpp"
 #include "proxy/http/chunked.hpp"
 #include "proxy/upstream/masking.hpp"
@@ -284,7 +285,28 @@ void note_progress(relaying& r)
                                                              : metering::usage_source::provider_partial;
 }
 
-void finish(relaying& r)
+/// Whether a stream that ended in good order also ended with its API's own last word. One that did not was
+/// cut behind a polite proxy, and every SDK would take it for whole.
+bool has_last_word(const exchange& x, const metering::reading& seen)
+{
+    using metering::wire;
+    if (!x.counted_stream || x.answer.status != 200 || seen.terminal || seen.error_event) return true;
+    switch (x.way->wire) {
+    case wire::anthropic_messages:
+    case wire::openai_responses:
+        return false;
+    // Several compatible providers never send [DONE]; the usage they end with says as much.
+    case wire::openai_chat:
+    case wire::openai_completions:
+        return seen.source != metering::usage_source::none;
+    default:
+        return true;
+    }
+}
+
+/// The answer's framing is complete: settles the row. False: it breaks off all the same, and must not look
+/// whole.
+bool finish(relaying& r)
 {
     auto& x = r.x;
     x.answer_complete = true;
@@ -292,8 +314,12 @@ void finish(relaying& r)
     x.reuse.response_keeps_alive =
         x.answer.keep_alive && x.answer.http_1_1 && x.answer.framing != http::body_framing::until_close;
     using metering::outcome;
-    outcome end = outcome::ok;
     const auto& seen = x.meter->finish(true);
+    if (!has_last_word(x, seen)) {
+        account(x, outcome::provider_cut, "stream_cut", "the stream ended without its API's last event");
+        return !r.to_agent_chunked;
+    }
+    outcome end = outcome::ok;
     if (x.answer.status >= 400)
         end = outcome::provider_error;
     else if (seen.error_event)
@@ -301,6 +327,13 @@ void finish(relaying& r)
     else if (x.row().agent_gone)
         end = outcome::agent_gone;
     account(x, end, {}, {});
+    return true;
+}
+
+failure broke_off(const exchange& x)
+{
+    return {errc::provider_bad_answer, "The provider's stream ended before its last event.",
+            "provider " + x.to->provider.name + " ended the stream early", 0};
 }
 
 /// The body, read by read.
@@ -326,11 +359,12 @@ task<failure> relay_body(relaying& r)
             // The last piece: the row is settled before the agent learns that the answer is over.
             x.meter->feed(metered);
             mask(r, p);
-            finish(r);
+            const bool whole = finish(r);
             if (!r.c.agent_gone()) {
-                const bool written = co_await send(r, p, true);
+                const bool written = co_await send(r, p, whole);
                 if (!written) x.reuse.cancelled = r.c.cut() != cut_reason::none;
             }
+            if (!whole) co_return broke_off(x);
             co_return failure{};
         }
         if (!r.hung_up && r.c.agent_gone()) hang_up(r);
@@ -362,14 +396,51 @@ task<failure> relay_body(relaying& r)
             r.done = true;
             payload rest{r.raw(), 0};
             mask(r, rest);
-            finish(r);
-            if (!r.c.agent_gone()) co_await send(r, rest, true);
+            const bool whole = finish(r);
+            if (!r.c.agent_gone()) co_await send(r, rest, whole);
+            if (!whole) co_return broke_off(x);
             x.head.keep_alive = x.head.keep_alive && r.to_agent_chunked;
             co_return failure{};
         }
         account(x, cut_outcome(r), cut_error(r), ec.message());
         co_return cut(x, ec.message());
     }
+}
+
+/// Collects what a content decoder gives, up to a bound.
+struct plain_text final : metering::decoded_sink {
+    std::string text;
+    void on_decoded(std::string_view bytes) override
+    {
+        if (text.size() < longest_error_body) text += bytes;
+    }
+};
+
+/// KEY_STAYS_HOME in error bodies, compressed ones included: one that holds the key goes on in plain, masked.
+void mask_error(relaying& r, std::string& body)
+{
+    auto& x = r.x;
+    if (!x.key) return;
+    const auto key = x.key->reveal();
+    const auto mask = [&](std::string& text) {
+        bool masked = upstream::mask_fragments(text, key);
+        upstream::stream_masker(key).mask(text, masked);
+        return masked;
+    };
+    bool known = false;
+    plain_text decoded;
+    bool masked = false;
+    if (const auto decoder = metering::content_decoder::make(x.answer.get("content-encoding"), known)) {
+        decoder->feed(body, decoded);
+        masked = mask(decoded.text);
+        if (masked) {
+            body = std::move(decoded.text);
+            std::erase_if(x.answer.fields,
+                          [](const http::field& f) { return http::iequals(f.name, "content-encoding"); });
+        }
+    } else
+        masked = mask(body);
+    if (masked) r.c.home().shared().meters.key_masked(x.to->provider.name);
 }
 
 /// An error's body is held until it is whole, so that fragments of the key are found wherever they stand.
@@ -399,12 +470,7 @@ task<failure> relay_error(relaying& r)
         co_return failure{errc::provider_bad_answer, "The provider's error answer broke off.", {}, 0};
     }
     x.meter->feed(body);
-    if (x.key) {
-        const auto key = x.key->reveal();
-        bool masked = upstream::mask_fragments(body, key);
-        upstream::stream_masker(key).mask(body, masked);
-        if (masked) r.c.home().shared().meters.key_masked(x.to->provider.name);
-    }
+    mask_error(r, body);
     r.head = build_answer_head(x, body.size(), false, keeps_alive);
     x.head.keep_alive = keeps_alive;
     finish(r);

@@ -1,7 +1,8 @@
-// Step 6: BUDGET_HOLDS. What the request may cost at most is held on the session's limits, and its account's, before a byte leaves.
-// Where the agent bounds its answer (max_tokens up to sessions.reserve_output_tokens), the whole of it is held: nothing can pass a limit.
-// Where it does not, a full hold would wall off small budgets, so a request that does not fit takes all that is left, if that covers
-// its input and a short answer: spend can then pass the limit by that one request's answer, and nothing else is admitted meanwhile.
+// Step 6: BUDGET_HOLDS. What the request may cost at most is held on the session's limits, and its account's,
+// before a byte leaves. Where the agent bounds its answer (max_tokens up to sessions.reserve_output_tokens),
+// the whole of it is held: nothing can pass a limit. Where it does not, a full hold would wall off small
+// budgets, so a request that does not fit takes all that is left, if that covers its input and a short
+// answer: spend can then pass the limit by that one request's answer, and nothing else is admitted meanwhile.
 #include "proxy/exchange.hpp"
 
 #include <algorithm>
@@ -10,7 +11,7 @@
 namespace keyhole::proxy {
 namespace {
 
-constexpr int longest_retry_after = 30;          // agents sleep for longer ones without a word
+constexpr int longest_retry_after = 30;  // agents sleep for longer ones without a word
 constexpr std::int64_t short_answer_tokens = 256;
 
 std::string amount(metering::limit_unit unit, std::int64_t value)
@@ -21,11 +22,16 @@ std::string amount(metering::limit_unit unit, std::int64_t value)
 std::string_view name_of(metering::limit_window w) noexcept
 {
     switch (w) {
-    case metering::limit_window::minute: return "minute";
-    case metering::limit_window::hour: return "hour";
-    case metering::limit_window::day: return "day";
-    case metering::limit_window::month: return "month";
-    case metering::limit_window::total: break;
+    case metering::limit_window::minute:
+        return "minute";
+    case metering::limit_window::hour:
+        return "hour";
+    case metering::limit_window::day:
+        return "day";
+    case metering::limit_window::month:
+        return "month";
+    case metering::limit_window::total:
+        break;
     }
     return "total";
 }
@@ -63,7 +69,10 @@ failure check_model(const exchange& x)
     if (!model.empty() && !x.who->may_use_model(model))
         return {errc::model_not_allowed, "This session may not use the model " + model + ".", {}, 0};
     if (model.empty() && !x.who->info.models.empty() && x.way->counts)
-        return {errc::model_not_allowed, "This session may use certain models only, and the request names none.", {}, 0};
+        return {errc::model_not_allowed,
+                "This session may use certain models only, and the request names none.",
+                {},
+                0};
     return {};
 }
 
@@ -81,12 +90,15 @@ failure reserve(exchange& x)
     const auto& prices = *x.rt->prices;
     const auto* price = prices.find(provider, model);
     auto& budget = *x.who->budget;
-    if (price == nullptr && rules.refuse_unpriced && route.wire != metering::wire::none && budget.limits_money())
+    if (price == nullptr && rules.refuse_unpriced && route.wire != metering::wire::none &&
+        budget.limits_money())
         return {errc::model_unpriced,
                 "The model " + (model.empty() ? std::string("(none)") : model) +
-                    " has no price, and this session has a money limit. The operator adds it to a [[prices]] file, or "
+                    " has no price, and this session has a money limit. The operator adds it to a [[prices]] "
+                    "file, or "
                     "allows unpriced models with sessions.refuse_unpriced = false.",
-                {}, 0};
+                {},
+                0};
 
     const auto declared = x.facts.max_tokens.value_or(-1);
     const bool bounded = declared >= 0 && declared <= rules.reserve_output_tokens;
@@ -110,7 +122,8 @@ failure reserve(exchange& x)
         const auto left = budget.left(now);
         need.nano_usd = std::min(need.nano_usd, left.nano_usd.value_or(need.nano_usd));
         need.tokens = std::min(need.tokens, left.tokens.value_or(need.tokens));
-        if (need.nano_usd >= least.nano_usd && need.tokens >= least.tokens) outcome = budget.reserve(need, now);
+        if (need.nano_usd >= least.nano_usd && need.tokens >= least.tokens)
+            outcome = budget.reserve(need, now);
     }
     if (const auto* refused = std::get_if<metering::refusal>(&outcome)) return explain(*refused, now);
     x.held = std::get<metering::reservation>(std::move(outcome));
