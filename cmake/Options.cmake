@@ -17,6 +17,11 @@ target_compile_options(keyhole_options INTERFACE
     -fstack-protector-strong -fPIE)
 target_compile_definitions(keyhole_options INTERFACE KEYHOLE_VERSION="${PROJECT_VERSION}")
 
+if(KEYHOLE_FUZZERS)
+    # What is fuzzed must tell the fuzzer where it has been; only the fuzzers themselves link its main().
+    add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
+
 set(KEYHOLE_SANITIZE "" CACHE STRING "Sanitizers, as -fsanitize= takes them")
 if(KEYHOLE_SANITIZE)
     add_compile_options(-fsanitize=${KEYHOLE_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)

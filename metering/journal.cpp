@@ -383,10 +383,11 @@ void journal::impl::push(std::uint32_t index) noexcept
 void journal::impl::sync_slot(const format::slot& s) const noexcept
 {
     if (!sync) return;
-    const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-    const auto begin = reinterpret_cast<std::uintptr_t>(&s) & ~(page - 1);
-    const auto end = reinterpret_cast<std::uintptr_t>(&s) + sizeof s;
-    ::msync(reinterpret_cast<void*>(begin), end - begin, MS_SYNC);
+    static const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    std::byte* first = memory.bytes().data();  // at a page's begin, as every mapping
+    const auto offset = static_cast<std::size_t>(reinterpret_cast<const std::byte*>(&s) - first);
+    const std::size_t begin = offset / page * page;
+    ::msync(first + begin, offset + sizeof s - begin, MS_SYNC);
 }
 
 journal::journal(const std::string& path, unsigned slots, bool sync_to_disk) : impl_(std::make_unique<impl>())

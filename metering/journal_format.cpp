@@ -3,7 +3,7 @@
 #include "metering/storable.hpp"
 
 #include <algorithm>
-#include <bit>
+#include <utility>
 
 namespace keyhole::metering::journal_format {
 
@@ -112,7 +112,8 @@ void read_slots(std::span<const std::byte> file, std::size_t slots, scan_result&
         read_slot(file.subspan(header_page + i * sizeof(slot), sizeof(slot)), static_cast<std::uint32_t>(i),
                   result);
     }
-    std::ranges::stable_sort(result.found, {}, &leftover_slot::sequence);
+    std::ranges::sort(result.found, {},
+                      [](const leftover_slot& l) { return std::pair(l.sequence, l.index); });
 }
 
 /// How many slots of a foreign layout are not free.

@@ -92,7 +92,9 @@ private:
     json_tree& place()
     {
         if (stack_.empty()) return root_;
-        return stack_.back()->members.emplace_back(std::move(key_), json_tree{}).second;
+        json_tree& parent = *stack_.back();
+        parent.members.push_back({std::move(key_), {}});
+        return parent.members.back().value;
     }
     bool add(json_tree::kind what, std::string text)
     {

@@ -6,21 +6,25 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace keyhole::metering {
 
 struct json_tree {
+    struct member;
     enum class kind : std::uint8_t { null, boolean, number, text, array, object };
     kind what = kind::null;
-    int line = 1;      ///< of a scalar's end, of a container's beginning
-    std::string text;  ///< of a number or a string; "true" or "false"
-    std::vector<std::pair<std::string, json_tree>>
-        members;  ///< of an object; an array's elements have empty names
+    int line = 1;                 ///< of a scalar's end, of a container's beginning
+    std::string text;             ///< of a number or a string; "true" or "false"
+    std::vector<member> members;  ///< of an object; an array's elements have empty names
 
     /// nullptr: absent, or this is not an object.
     const json_tree* find(std::string_view name) const noexcept;
+};
+
+struct json_tree::member {
+    std::string name;
+    json_tree value;
 };
 
 /// Throws std::runtime_error("NAME:LINE: …") on text that is not JSON or nests deeper than 64.

@@ -58,7 +58,7 @@ grouping grouping_of(group_by by)
     case group_by::run:
         return {"run", nullptr};
     case group_by::model:
-        return {schema::counted_model_sql.data(), "model"};
+        return {schema::counted_model_sql, "model"};
     case group_by::provider:
         return {"provider", "provider"};
     case group_by::route:

@@ -55,8 +55,16 @@ void create_version_1(sqlite::connection& db)
 {
     db.exec(version_1);
     for (const std::string table : {"usage_hourly", "usage_daily"}) {
-        db.exec("CREATE TABLE " + table + " (" + rollup_columns + ") STRICT, WITHOUT ROWID");
-        db.exec("CREATE INDEX " + table + "_by_session ON " + table + " (session, bucket)");
+        db.exec(std::string("CREATE TABLE ")
+                    .append(table)
+                    .append(" (")
+                    .append(rollup_columns)
+                    .append(") STRICT, WITHOUT ROWID"));
+        db.exec(std::string("CREATE INDEX ")
+                    .append(table)
+                    .append("_by_session ON ")
+                    .append(table)
+                    .append(" (session, bucket)"));
     }
 }
 

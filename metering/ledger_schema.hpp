@@ -107,8 +107,7 @@ void add(usage_sum& to, const usage_sum& more) noexcept;
 const std::string& row_as_sums();
 /// The model that a row is counted under: the requested one, or what answered where the request named none.
 std::string_view counted_model(const record& r) noexcept;
-inline constexpr std::string_view counted_model_sql =
-    "CASE WHEN model = '' THEN answered_model ELSE model END";
+inline constexpr const char* counted_model_sql = "CASE WHEN model = '' THEN answered_model ELSE model END";
 
 /// INSERT … ON CONFLICT of one line of a roll-up; parameters: bucket, session, account, sandbox, provider,
 /// model, then each_sum.

@@ -422,12 +422,12 @@ json_tree as_tree(const toml_file& file, const toml::node& node)
     if (node.is_table()) {
         tree.what = json_tree::kind::object;
         for (const auto& [key, value] : *node.as_table()) {
-            tree.members.emplace_back(std::string(key.str()), as_tree(file, value));
+            tree.members.push_back({std::string(key.str()), as_tree(file, value)});
         }
     } else if (node.is_array()) {
         tree.what = json_tree::kind::array;
         for (const toml::node& element : *node.as_array()) {
-            tree.members.emplace_back(std::string{}, as_tree(file, element));
+            tree.members.push_back({{}, as_tree(file, element)});
         }
     } else if (node.is_number()) {
         tree.what = json_tree::kind::number;

@@ -27,7 +27,7 @@ struct fixed_text {
     {
         const std::size_t n = std::min(text.size(), N);
         length = 0;
-        std::memcpy(bytes.data(), text.data(), n);
+        text.copy(bytes.data(), n);
         length = static_cast<std::uint16_t>(n);
     }
     fixed_text& operator=(std::string_view text) noexcept

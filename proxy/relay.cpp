@@ -280,6 +280,10 @@ void note_progress(relaying& r)
     // What a kill -9 would leave: the journal slot is kept current with the best-known usage.
     auto& row = r.x.row();
     const auto& seen = r.x.meter->so_far();
+    if (row.counts == seen.counts) return;
+    const auto cost = r.x.rt->prices->price(row.provider.view(), row.model.view(), {}, seen.counts);
+    row.cost_nano_usd = cost.nano_usd;
+    row.priced = cost.priced;
     row.counts = seen.counts;
     row.source = seen.source == metering::usage_source::none ? metering::usage_source::none
                                                              : metering::usage_source::provider_partial;
