@@ -85,7 +85,7 @@ if (process.env.DEMO_ANTHROPIC === "1") {
 results.refusal = null;
 const greedy =
   process.env.DEMO_OPENAI === "1"
-    ? (client) => client.chat.completions.create({ model: openaiModel, max_completion_tokens: 4096, messages: [{ role: "user", content: "again ".repeat(400) }] })
+    ? (client) => client.chat.completions.create({ model: process.env.DEMO_GREEDY_MODEL ?? "gpt-4o", max_completion_tokens: 2000, messages: [{ role: "user", content: "again ".repeat(400) }] })
     : (client) => client.messages.create({ model: anthropicModel, max_tokens: 4096, messages: [{ role: "user", content: "again ".repeat(400) }] });
 const client = process.env.DEMO_OPENAI === "1" ? new OpenAI({ baseURL: process.env.OPENAI_API_BASE }) : new Anthropic();
 for (let i = 0; i < 200 && !results.refusal; ++i)
