@@ -214,7 +214,11 @@ class Keyhole:
         self.env |= env or {}
         self.args = list(args)
         if start:
-            self.start()
+            try:
+                self.start()
+            except BaseException:
+                self.close()
+                raise
 
     # life
     @property
@@ -239,7 +243,10 @@ class Keyhole:
 
     def start(self, seconds=30):
         self.spawn()
-        wait_until(self.ready, seconds, f"keyhole to be ready; its log says:\n{self.log_text()[-3000:]}")
+        try:
+            wait_until(self.ready, seconds, "keyhole to be ready")
+        except AssertionError as late:
+            raise AssertionError(f"{late}; its log says:\n{self.log_text()[-3000:]}") from None
         return self
 
     def ready(self):

@@ -91,8 +91,8 @@ class Signals(unittest.TestCase):
         self.write_key(path, self.provider.openai_key)
         keyhole = Keyhole(self.provider, env={"OPENAI_API_KEY_FILE": path}, start=False)
         del keyhole.env["OPENAI_API_KEY"]
-        keyhole.start()
         self.addCleanup(keyhole.close)
+        keyhole.start()
         return keyhole, path
 
     @staticmethod
