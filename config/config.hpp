@@ -24,7 +24,7 @@ struct agent_listeners {
     std::string socket_group;      ///< empty: the process's own
     std::vector<tcp_address> tcp;  ///< optional
     std::string session_sockets =
-        "/run/keyhole/sessions";  ///< parent directory of sessions' own sockets: <dir>/<id>/llm.sock
+        "/run/keyhole-sessions";  ///< parent directory of sessions' own sockets: <dir>/<id>/llm.sock
 };
 
 /// [admin]: sessions, usage, GhostProxy's registry API. Never on an agent listener.

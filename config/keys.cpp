@@ -225,7 +225,7 @@ std::vector<key_row> make_table()
     add("agents.tcp", "[]",
         "TCP addresses for agents, e.g. [\"127.0.0.1:8080\"]. Tokens are then the only identity.",
         take_agent_tcp);
-    add("agents.session_sockets", R"("/run/keyhole/sessions")",
+    add("agents.session_sockets", R"("/run/keyhole-sessions")",
         "Parent directory of sessions' own sockets: <here>/<session>/llm.sock.",
         path(&settings::agents, &agent_listeners::session_sockets));
 

@@ -558,19 +558,26 @@ private:
             out_.notes.push_back(
                 "metrics.listen is not loopback: whoever reaches it reads spend and model names");
 
-        // A directory that a sandbox mounts holds its socket and nothing else.
+        // What a sandbox mounts holds its socket and nothing else, at no depth.
         namespace fs = std::filesystem;
         std::set<fs::path> mounted;
         for (const auto& s : out_.agents.sockets)
             mounted.insert(fs::path(s).lexically_normal().parent_path());
-        mounted.insert(fs::path(out_.agents.session_sockets).lexically_normal());
-        const auto apart = [&](const std::string& key, const fs::path& directory) {
-            if (mounted.contains(directory.lexically_normal()))
-                complain(where_of(key), key,
-                         "shares the directory " + directory.string() +
-                             " with an agents' socket, which sandboxes mount",
-                         "keep sockets, keys, configuration and state in directories of their own");
+        const auto below = [](const fs::path& inner, const fs::path& outer) {
+            const auto relative = inner.lexically_relative(outer);
+            return !relative.empty() && *relative.begin() != "..";
         };
+        const auto apart = [&](const std::string& key, const fs::path& directory) {
+            const auto normal = directory.lexically_normal();
+            for (const auto& m : mounted)
+                if (below(normal, m) || normal == m)
+                    complain(where_of(key), key,
+                             normal.string() + " lies in " + m.string() +
+                                 ", the directory of an agents' socket, which sandboxes mount",
+                             "keep sockets, keys, configuration and state in directories of their own");
+        };
+        apart("agents.session_sockets", out_.agents.session_sockets);
+        mounted.insert(fs::path(out_.agents.session_sockets).lexically_normal());
         apart("admin.socket", fs::path(out_.admin.socket).parent_path());
         apart("state.directory", fs::path(out_.store.directory));
         if (!from_.file.empty()) apart("file", fs::absolute(from_.file).parent_path());

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include <cstdio>
+#include <cstdlib>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -260,11 +261,12 @@ void status(const options& o)
 void register_commands(CLI::App& app, int& exit_code)
 {
     const auto o = std::make_shared<options>();
+    if (const char* named = std::getenv("KEYHOLE_ADMIN_SOCKET"); named != nullptr && *named != '\0')
+        o->admin = named;
     const auto command = [&](CLI::App* parent, const char* name, const char* about,
                              void (*run)(const options&)) {
         auto* c = parent->add_subcommand(name, about);
-        c->add_option("--admin", o->admin, "The proxy's admin socket")
-            ->envname("KEYHOLE_ADMIN_SOCKET")
+        c->add_option("--admin", o->admin, "The proxy's admin socket (else $KEYHOLE_ADMIN_SOCKET)")
             ->capture_default_str();
         c->add_flag("--json", o->as_json, "JSON for programs");
         c->callback([o, run, &exit_code] {

@@ -169,6 +169,8 @@ TEST_F(Load, SocketsStateAndAdminNeverShareADirectory)
 {
     EXPECT_THAT(bad("[agents]\nsocket = \"/x/llm.sock\"\n[state]\ndirectory = \"/x\"\n"),
                 HasSubstr("directories of their own"));
+    EXPECT_THAT(bad("[agents]\nsocket = \"/x/llm.sock\"\nsession_sockets = \"/x/own\"\n"),
+                HasSubstr("directories of their own"));
     EXPECT_THAT(bad("[agents]\nsocket = \"/x/llm.sock\"\n[admin]\nsocket = \"/x/admin.sock\"\n"),
                 HasSubstr("directories of their own"));
 }
@@ -188,7 +190,8 @@ TEST_F(Load, ThePrintedExampleHoldsEveryKeyAndLoadsToTheDefaults)
         EXPECT_THAT(example, HasSubstr("\n" + name + " = ")) << row.name;
     }
     for (const auto key : provider_keys()) {
-        if (key != "keys") EXPECT_THAT(example, HasSubstr("# " + std::string(key) + " = "));
+        if (key == "keys") continue;
+        EXPECT_THAT(example, HasSubstr("# " + std::string(key) + " = "));
     }
     const auto s = good(example);
     const settings fresh;
