@@ -35,10 +35,9 @@ struct request_facts {
 
     /// stream_options.include_usage as asked: nullopt absent, else whether it is `true`.
     std::optional<bool> include_usage;
-    std::size_t object_open = 0;          ///< offset of the document's '{'
-    std::size_t stream_options_open = 0;  ///< offset of stream_options' own '{'; 0: absent or not an object
-    std::size_t stream_options_begin =
-        0;  ///< value span of a stream_options that is no object, for replacement
+    std::size_t object_open = 0;           ///< offset of the document's '{'
+    std::size_t stream_options_open = 0;   ///< offset of stream_options' own '{'; 0: absent or not an object
+    std::size_t stream_options_begin = 0;  ///< value span of a stream_options that is no object; both 0: none
     std::size_t stream_options_end = 0;
     std::size_t include_usage_begin = 0;  ///< value span of include_usage, for replacement; both 0: absent
     std::size_t include_usage_end = 0;
