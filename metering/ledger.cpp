@@ -383,4 +383,20 @@ bool ledger::answer_billed(std::string_view answer_id) const
     return queries::answer_billed(impl_->path, answer_id);
 }
 
+ledger::maker ledger::made_by(std::string_view answer_id) const
+{
+    if (answer_id.empty()) return {};
+    {
+        const std::lock_guard lock(impl_->mutex);
+        for (const std::uint32_t slot : impl_->pending) {
+            const record& r = impl_->inflight.at(slot);
+            if (r.answer_id.view() == answer_id)
+                return {std::string(r.session.view()), std::string(r.account.view())};
+        }
+    }
+    maker out;
+    std::tie(out.session, out.account) = queries::made_by(impl_->path, answer_id);
+    return out;
+}
+
 }  // namespace keyhole::metering

@@ -94,6 +94,12 @@ public:
     /// Whether an answer of that id has been billed already (a retrieved response repeats its usage: billed
     /// once per id).
     bool answer_billed(std::string_view answer_id) const;
+    /// The session and account of the row that made the answer or object of that id; both empty: none did.
+    struct maker {
+        std::string session;
+        std::string account;
+    };
+    maker made_by(std::string_view answer_id) const;
 
 private:
     struct impl;

@@ -233,4 +233,15 @@ bool answer_billed(const std::string& path, std::string_view answer_id)
     return s.step();
 }
 
+std::pair<std::string, std::string> made_by(const std::string& path, std::string_view answer_id)
+{
+    sqlite::connection db = open_for_reading(path);
+    sqlite::statement s =
+        db.prepare("SELECT session, account FROM requests WHERE answer_id = ?1 AND answer_id <> '' "
+                   "ORDER BY ended_us LIMIT 1");
+    s.bind(1, answer_id);
+    if (!s.step()) return {};
+    return {std::string(s.text(0)), std::string(s.text(1))};
+}
+
 }  // namespace keyhole::metering::queries

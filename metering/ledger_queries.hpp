@@ -12,5 +12,7 @@ std::vector<std::pair<std::string, usage_sum>> usage(const std::string& path, co
 std::vector<record> rows(const std::string& path, const usage_query& q);
 void each_row(const std::string& path, const usage_query& q, const std::function<bool(const record&)>& each);
 bool answer_billed(const std::string& path, std::string_view answer_id);
+/// Session and account of the first row with that answer id; both empty: there is none.
+std::pair<std::string, std::string> made_by(const std::string& path, std::string_view answer_id);
 
 }  // namespace keyhole::metering::queries

@@ -95,6 +95,7 @@ void account(exchange& x, metering::outcome end, std::string_view error, std::st
     row.end = end;
     if (!error.empty()) row.error = error;
     take_usage(x, row, complete);
+    if (!x.made_id.empty()) row.answer_id = x.made_id;
 
     const auto& prices = *x.rt->prices;
     const auto provider = row.provider.view();

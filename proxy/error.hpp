@@ -26,6 +26,7 @@ enum class errc : std::uint8_t {
     provider_not_allowed,
     model_not_allowed,
     operation_not_allowed,
+    unknown_object,
     model_unpriced,
     budget_exceeded,
     rate_limited,

@@ -5,6 +5,7 @@
 #include "metering/decode.hpp"
 #include "proxy/exchange.hpp"
 #include "proxy/http/chunked.hpp"
+#include "proxy/objects.hpp"
 #include "proxy/upstream/masking.hpp"
 
 #include <algorithm>
@@ -15,6 +16,7 @@ namespace {
 
 constexpr std::size_t tail_room = 8;                    // CRLF and the last chunk
 constexpr std::size_t longest_error_body = 512 * 1024;  // an error body is masked whole up to here
+constexpr std::size_t longest_listing = 8 * 1024 * 1024;
 constexpr std::string_view last_chunk = "0\r\n\r\n";
 
 /// The relay's own state: one buffer, lent by the worker, with room before and after the payload for chunk
@@ -47,6 +49,7 @@ struct relaying {
     bool to_agent_chunked = false;
     std::string head;  ///< until it is sent
     std::optional<metering::include_usage_filter> filter;
+    std::optional<made_object> made;  ///< reads the id of an object that this request makes
     std::size_t drained = 0;
     bool hung_up = false;  ///< the policy for a hang-up is in force
     bool cancelled = false;
@@ -314,6 +317,10 @@ bool finish(relaying& r)
 {
     auto& x = r.x;
     x.answer_complete = true;
+    if (r.made && x.way->objects == object_rule::makes)
+        x.made_id = r.made->id();
+    else if (r.made)
+        adopt_results(x, *r.made);
     x.reuse.response_complete = true;
     x.reuse.response_keeps_alive =
         x.answer.keep_alive && x.answer.http_1_1 && x.answer.framing != http::body_framing::until_close;
@@ -356,6 +363,7 @@ task<failure> relay_body(relaying& r)
             co_return failure{errc::provider_bad_answer, "The provider's answer is malformed.", {}, 0};
         }
         row.bytes_out += static_cast<std::int64_t>(p.size);
+        if (r.made) r.made->feed(p.view());
         if (p.size != 0 && row.first_token_us == 0 && x.answer.status < 300)
             row.first_token_us = metering::now_us();
         const std::string_view metered = p.view();
@@ -447,11 +455,13 @@ void mask_error(relaying& r, std::string& body)
     if (masked) r.c.home().shared().meters.key_masked(x.to->provider.name);
 }
 
-/// An error's body is held until it is whole, so that fragments of the key are found wherever they stand.
-task<failure> relay_error(relaying& r)
+/// Errors and listings are held until they are whole: fragments of the key are found wherever they stand, and
+/// other sessions' objects are taken out.
+task<failure> relay_whole(relaying& r)
 {
     auto& x = r.x;
     r.left = x.answer.content_length;
+    const std::size_t most = x.answer.status >= 400 ? longest_error_body : longest_listing;
     std::string body;
     bool keeps_alive = true;
     while (true) {
@@ -459,7 +469,7 @@ task<failure> relay_error(relaying& r)
         if (r.chunks.failed()) break;
         body.append(p.view());
         x.row().bytes_out += static_cast<std::int64_t>(p.size);
-        if (r.done || body.size() > longest_error_body) break;
+        if (r.done || body.size() > most) break;
         r.c.limit().expect(waiting_for::answer, seconds_of(x.to->provider.idle_timeout));
         error_code ec;
         const std::size_t n = co_await read_some(r, ec);
@@ -470,11 +480,15 @@ task<failure> relay_error(relaying& r)
     if (!r.done) {
         account(x, metering::outcome::provider_cut,
                 r.chunks.failed() ? std::string_view("bad_chunk") : cut_error(r),
-                "an error answer that is cut, malformed or over 512 KiB");
-        co_return failure{errc::provider_bad_answer, "The provider's error answer broke off.", {}, 0};
+                "an answer that is cut, malformed or too long to be looked through");
+        co_return failure{errc::provider_bad_answer, "The provider's answer broke off.", {}, 0};
     }
     x.meter->feed(body);
     mask_error(r, body);
+    if (x.answer.status < 400) {
+        std::string mine = co_await keep_own_objects(x, std::move(body));
+        body = std::move(mine);
+    }
     r.head = build_answer_head(x, body.size(), false, keeps_alive);
     x.head.keep_alive = keeps_alive;
     finish(r);
@@ -505,6 +519,9 @@ void prepare(relaying& r)
         r.c.home().shared().meters.stream_started();
     }
     if (x.edit && events && identity && x.answer.status == 200) r.filter.emplace();
+    const bool makes = x.way->objects == object_rule::makes && x.way->wire == metering::wire::none;
+    const bool looks_at_batch = x.way->objects == object_rule::uses && x.way->path == "/batches/{id}";
+    if ((makes || looks_at_batch) && x.answer.status < 300) r.made.emplace();
 }
 
 task<failure> relay_answer(relaying& r)
@@ -519,8 +536,9 @@ task<failure> relay_answer(relaying& r)
         co_return bad;
     }
     prepare(r);
-    if (x.answer.status >= 400 && x.answer.framing != http::body_framing::none) {
-        failure f = co_await relay_error(r);
+    const bool listing = x.way->objects == object_rule::lists && x.answer.status == 200;
+    if ((x.answer.status >= 400 || listing) && x.answer.framing != http::body_framing::none) {
+        failure f = co_await relay_whole(r);
         co_return f;
     }
     std::optional<std::uint64_t> length;

@@ -23,6 +23,15 @@ enum class body_kind : std::uint8_t {
     opaque,     ///< sent on as it comes (file uploads)
 };
 
+/// What a route does to objects that the provider keeps under the one real key (stored responses, files,
+/// batches). NO_WAY_AROUND: a session sees and touches its own only (objects.hpp).
+enum class object_rule : std::uint8_t {
+    none,
+    makes,  ///< the answer's "id" names an object that belongs to the session
+    uses,   ///< the path's id must be one of the session's own
+    lists,  ///< objects of other sessions are taken out of the answer
+};
+
 struct route {
     http::method verb;
     std::string_view path;  ///< after the version segment: "/chat/completions", "/responses/{id}"
@@ -32,6 +41,7 @@ struct route {
     body_kind body;
     bool counts;         ///< is a model request: counted and limited (false: models, files, count_tokens …)
     bool inserts_usage;  ///< stream_options.include_usage is an option of this API
+    object_rule objects;
     std::string_view name;  ///< "POST /v1/chat/completions": the ledger's and the metrics' label
 };
 

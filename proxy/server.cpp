@@ -63,7 +63,7 @@ public:
         , books_(rt_->settings->store.directory, inflight_, for_power())
         , meters_(KEYHOLE_VERSION)
         , store_(rt_->settings->store.directory)
-        , shared_{registry_, inflight_, books_, meters_, log_}
+        , shared_{registry_, inflight_, books_, meters_, log_, helpers_}
         , work_(asio::make_work_guard(control_))
         , signals_(control_.get_executor())
         , tick_(control_.get_executor())
@@ -106,6 +106,7 @@ public:
         own_.clear();
         for (const auto& w : workers_)
             w->stop();
+        helpers_.join();
     }
 
 private:
@@ -319,6 +320,7 @@ private:
     metering::metrics meters_;
     session_registry registry_;
     session_store store_;
+    asio::thread_pool helpers_{1};
     services shared_;
     asio::io_context control_{1};
     asio::executor_work_guard<executor> work_;

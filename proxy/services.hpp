@@ -7,10 +7,30 @@
 #include "proxy/log.hpp"
 #include "proxy/session.hpp"
 
+#include <boost/asio/thread_pool.hpp>
+
 #include <atomic>
 #include <cstdint>
+#include <mutex>
+#include <string>
+#include <unordered_map>
 
 namespace keyhole::proxy {
+
+namespace asio = boost::asio;
+
+/// Objects that providers made for a session (a batch's result files), learned when the session looks at
+/// their maker. Thread rule: any thread. Not kept over a restart: looking again teaches them again.
+class adopted_objects {
+public:
+    void add(const std::string& id, metering::ledger::maker maker);
+    metering::ledger::maker find(const std::string& id) const;
+
+private:
+    static constexpr std::size_t most_ = 100'000;
+    mutable std::mutex mutex_;
+    std::unordered_map<std::string, metering::ledger::maker> makers_;
+};
 
 struct services {
     session_registry& registry;
@@ -18,6 +38,8 @@ struct services {
     metering::ledger& books;
     metering::metrics& meters;
     logger& log;
+    asio::thread_pool& helpers;  ///< for the few look-ups that read the disk: never on a worker
+    adopted_objects adopted{};
     std::atomic<bool> draining{false};  ///< SIGTERM: no new requests
     std::atomic<std::uint64_t> agent_connections{0};
     std::atomic<unsigned> drains{0};  ///< answers read on after their agent hung up

@@ -1,0 +1,163 @@
+#include "proxy/objects.hpp"
+
+#include "proxy/exchange.hpp"
+
+#include <boost/asio/post.hpp>
+#include <boost/json.hpp>
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+namespace keyhole::proxy {
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::size_t longest_made = 256 * 1024;
+
+/// The id in a path like /responses/{id}/cancel: the segment that the route's "{id}" stands for.
+std::string id_in_path(const exchange& x)
+{
+    const auto at = x.way->path.find('{');
+    if (at == std::string_view::npos || at >= x.where.path.size()) return {};
+    const auto rest = std::string_view(x.where.path).substr(at);
+    return std::string(rest.substr(0, rest.find('/')));
+}
+
+bool may_touch(const session_info& who, const metering::ledger::maker& maker)
+{
+    if (maker.session.empty()) return false;
+    return maker.session == who.id || (!who.account.empty() && maker.account == who.account);
+}
+
+using makers = std::vector<metering::ledger::maker>;
+
+/// Asks the ledger on the helpers' thread; the worker serves others meanwhile.
+task<makers> look_up(exchange& x, std::vector<std::string> ids)
+{
+    struct waiting {
+        timer until;
+        makers found;
+    };
+    auto& home = x.agent.home();
+    auto& shared = home.shared();
+    const auto w = std::make_shared<waiting>(waiting{timer(home.io().get_executor()), {}});
+    w->until.expires_at(clock::time_point::max());
+    const executor back = home.io().get_executor();
+    asio::post(shared.helpers, [w, back, &shared, &books = shared.books, ids = std::move(ids)] {
+        makers found;
+        for (const auto& id : ids) {
+            try {
+                auto maker = shared.adopted.find(id);
+                if (maker.session.empty()) maker = books.made_by(id);
+                found.push_back(std::move(maker));
+            } catch (const std::exception&) {
+                found.emplace_back();  // a ledger that can't be read shows nobody anything
+            }
+        }
+        asio::post(back, [w, found = std::move(found)]() mutable {
+            w->found = std::move(found);
+            w->until.cancel();
+        });
+    });
+    co_await w->until.async_wait(as_result);  // ends by the cancel above
+    co_return std::move(w->found);
+}
+
+}  // namespace
+
+void made_object::feed(std::string_view bytes)
+{
+    if (text_.size() < longest_made) text_ += bytes;
+}
+
+std::string made_object::member(std::string_view name) const
+{
+    boost::system::error_code ec;
+    const auto value = json::parse(json::string_view(text_.data(), text_.size()), ec);
+    const auto* object = ec ? nullptr : value.if_object();
+    const auto* id =
+        object == nullptr ? nullptr : object->if_contains(json::string_view(name.data(), name.size()));
+    return id != nullptr && id->is_string() ? std::string(id->get_string().c_str()) : std::string();
+}
+
+std::string made_object::id() const
+{
+    return member("id");
+}
+
+std::vector<std::string> made_object::result_files() const
+{
+    std::vector<std::string> out;
+    for (const auto* name : {"output_file_id", "error_file_id"})
+        if (auto id = member(name); !id.empty()) out.push_back(std::move(id));
+    return out;
+}
+
+void adopted_objects::add(const std::string& id, metering::ledger::maker maker)
+{
+    const std::lock_guard lock(mutex_);
+    if (makers_.size() >= most_)
+        makers_.clear();  // they are learned again when their batch is looked at again
+    makers_[id] = std::move(maker);
+}
+
+metering::ledger::maker adopted_objects::find(const std::string& id) const
+{
+    const std::lock_guard lock(mutex_);
+    const auto at = makers_.find(id);
+    return at == makers_.end() ? metering::ledger::maker{} : at->second;
+}
+
+void adopt_results(exchange& x, const made_object& batch)
+{
+    auto& adopted = x.agent.home().shared().adopted;
+    for (auto& id : batch.result_files())
+        adopted.add(id, {x.who->info.id, x.who->info.account});
+}
+
+task<failure> check_object(exchange& x)
+{
+    if (x.way->objects != object_rule::uses) co_return failure{};
+    std::vector<std::string> ids{id_in_path(x)};
+    makers found = co_await look_up(x, std::move(ids));
+    if (found.size() == 1 && may_touch(x.who->info, found.front())) co_return failure{};
+    co_return failure{errc::unknown_object, "This session made no object of this id.", {}, 0};
+}
+
+task<std::string> keep_own_objects(exchange& x, std::string body)
+{
+    boost::system::error_code ec;
+    auto value = json::parse(json::string_view(body.data(), body.size()), ec);
+    auto* object = ec ? nullptr : value.if_object();
+    auto* data = object == nullptr ? nullptr : object->if_contains("data");
+    if (data == nullptr || !data->is_array())
+        co_return std::string(R"({"object":"list","data":[],"has_more":false})");
+    auto& list = data->get_array();
+    std::vector<std::string> ids;
+    for (const auto& item : list) {
+        const auto* entry = item.if_object();
+        const auto* id = entry == nullptr ? nullptr : entry->if_contains("id");
+        ids.emplace_back(id != nullptr && id->is_string() ? id->get_string().c_str() : "");
+    }
+    makers found = co_await look_up(x, std::move(ids));
+    json::array mine;
+    for (std::size_t i = 0; i < list.size() && i < found.size(); ++i)
+        if (may_touch(x.who->info, found[i])) mine.push_back(list[i]);
+    if (mine.size() == list.size()) co_return body;
+    for (const auto& [field, entry] : {std::pair{"first_id", mine.empty() ? nullptr : &mine.front()},
+                                       std::pair{"last_id", mine.empty() ? nullptr : &mine.back()}})
+    {
+        auto* shown = object->if_contains(field);
+        if (shown == nullptr) continue;
+        if (entry == nullptr)
+            *shown = nullptr;
+        else
+            *shown = entry->as_object().at("id");
+    }
+    *data = std::move(mine);
+    co_return json::serialize(value);
+}
+
+}  // namespace keyhole::proxy
