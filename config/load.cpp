@@ -2,15 +2,8 @@
 
 #include "config/keys.hpp"
 #include "config/secrets.hpp"
+#include "config/toml.hpp"
 #include "config/url.hpp"
-
-#define TOML_EXCEPTIONS 1
-#define TOML_ENABLE_FORMATTERS 0
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wundef"
-#pragma GCC diagnostic ignored "-Wuseless-cast"
-#include <toml++/toml.h>
-#pragma GCC diagnostic pop
 
 #include <algorithm>
 #include <cstdlib>
@@ -114,14 +107,11 @@ private:
         text << in.rdbuf();
         toml::table root;
         try {
-            root = toml::parse(text.str(), from_.file);
-        } catch (const toml::parse_error& e) {
-            std::string what(e.description());
-            const bool twice =
-                what.find("redefin") != std::string::npos || what.find("duplicate") != std::string::npos;
-            return complain(from_.file + ':' + std::to_string(e.source().begin.line), "TOML", what,
-                            twice ? "each key and section may stand once"
-                                  : "strings need quotes, sections stand in [brackets]");
+            root = parse_toml(text.str(), from_.file);
+        } catch (const toml_mistake& e) {
+            return complain(from_.file + ':' + std::to_string(e.line), "TOML", e.what,
+                            e.twice ? "each key and section may stand once"
+                                    : "strings need quotes, sections stand in [brackets]");
         }
         for (const auto& [key, node] : root)
             read_section(std::string(key.str()), node);
@@ -241,7 +231,7 @@ private:
     {
         if (text.empty()) return text;
         try {
-            const auto t = toml::parse("v = " + text);
+            const auto t = parse_toml("v = " + text, "value");
             const auto& n = *t.get("v");
             if (const auto* b = n.as_boolean()) return b->get();
             if (const auto* i = n.as_integer()) return i->get();
@@ -253,7 +243,7 @@ private:
                     if (const auto* s = item.as_string()) list.push_back(s->get());
                 if (list.size() == a->size()) return list;
             }
-        } catch (const toml::parse_error&) {
+        } catch (const toml_mistake&) {
             return text;
         }
         return text;

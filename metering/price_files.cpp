@@ -1,11 +1,8 @@
 #include "metering/price_files.hpp"
 
+#include "config/toml.hpp"
 #include "metering/decimal.hpp"
 #include "metering/json_tree.hpp"
-
-// Header only: one source file uses it.
-#define TOML_HEADER_ONLY 1
-#include <toml++/toml.h>
 
 #include <algorithm>
 #include <array>
@@ -36,9 +33,9 @@ public:
     toml_file(std::string_view text, std::string name) : text_(text), name_(std::move(name))
     {
         try {
-            root_ = toml::parse(text_, name_);
-        } catch (const toml::parse_error& e) {
-            fail(name_, e.source().begin.line, std::string(e.description()));
+            root_ = config::parse_toml(text_, name_);
+        } catch (const config::toml_mistake& e) {
+            fail(name_, e.line, e.what);
         }
     }
     const toml::table& root() const noexcept { return root_; }

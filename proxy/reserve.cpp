@@ -68,6 +68,12 @@ failure check_model(const exchange& x)
         return {errc::bad_request, "The model's name holds a session token.", {}, 0};
     if (!model.empty() && !x.who->may_use_model(model))
         return {errc::model_not_allowed, "This session may not use the model " + model + ".", {}, 0};
+    // What could not be read to its end could name another model behind that place.
+    if (x.facts.is_object && !x.facts.complete && !x.who->info.models.empty())
+        return {errc::bad_request,
+                "This session may use certain models only, and the request's JSON cannot be read.",
+                {},
+                0};
     if (model.empty() && !x.who->info.models.empty() && x.way->counts)
         return {errc::model_not_allowed,
                 "This session may use certain models only, and the request names none.",

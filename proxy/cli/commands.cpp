@@ -23,6 +23,7 @@ struct options {
     std::string admin = "/run/keyhole-admin/admin.sock";
     bool as_json = false;
     bool as_csv = false;
+    bool quiet = false;
     bool all = false;
     std::string id;
     std::string name;
@@ -91,6 +92,10 @@ void create(const options& o)
     const auto made =
         admin_client(o.admin).post("/admin/v1/sessions", body.is_null() ? json::object() : body);
     if (o.as_json) return print_json(made);
+    if (o.quiet) {
+        std::printf("%s\n", text_of(made.contains("token") ? made["token"] : made["socket"]).c_str());
+        return;
+    }
     std::printf("session  %s\n", text_of(made["id"]).c_str());
     if (made.contains("socket"))
         std::printf(
@@ -300,6 +305,7 @@ void register_commands(CLI::App& app, int& exit_code)
     c->add_option("--ttl", o->ttl, "Life-time: 90s, 15m, 24h, 7d");
     c->add_option("--on-agent-gone", o->gone, "drain or cancel");
     c->add_flag("--own-socket", o->own_socket, "A socket of its own instead of a token");
+    c->add_flag("--quiet", o->quiet, "Print the token (or the own socket's path) and nothing else");
     c->add_flag("--keep-streams", o->keep_streams, "Revoking it lets running answers finish");
     c = command(session, "list", "Live sessions", list);
     c->add_flag("--all", o->all, "Also revoked and expired ones");

@@ -116,6 +116,8 @@ TEST_F(Load, RefusesDuplicatesAndBrokenTomlWithTheLine)
 {
     EXPECT_THAT(bad("[log]\nlevel = \"info\"\nlevel = \"warn\"\n"), HasSubstr("keyhole.toml:3"));
     EXPECT_THAT(bad("[log\n"), HasSubstr("keyhole.toml:1"));
+    EXPECT_THAT(bad("[="), HasSubstr("keyhole.toml:1"));
+    EXPECT_THAT(bad("# fine: ü\n[log]\nlevel\u00a0= \"info\"\n"), HasSubstr("keyhole.toml:3"));
 }
 
 TEST_F(Load, SecretsStandInTheConfigurationByReferenceOnlyAndAreNeverEchoed)

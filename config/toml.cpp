@@ -1,0 +1,63 @@
+#include "config/toml.hpp"
+
+#include <algorithm>
+
+namespace keyhole::config {
+namespace {
+
+/// The first non-ASCII byte outside of strings and comments (TOML allows none there), or npos.
+std::size_t stray_character(std::string_view text) noexcept
+{
+    char quote = 0;  // the kind of string that is open
+    bool triple = false;
+    bool comment = false;
+    for (std::size_t i = text.starts_with("\xEF\xBB\xBF") ? 3 : 0; i < text.size(); ++i) {
+        const char c = text[i];
+        if (comment) {
+            comment = c != '\n';
+            continue;
+        }
+        const bool three = i + 2 < text.size() && text[i + 1] == c && text[i + 2] == c;
+        if (quote == 0) {
+            if (static_cast<unsigned char>(c) >= 0x80) return i;
+            if (c == '#')
+                comment = true;
+            else if (c == '"' || c == '\'') {
+                quote = c;
+                triple = three;
+                if (three) i += 2;
+            }
+            continue;
+        }
+        if (quote == '"' && c == '\\') {
+            if (i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) >= 0x80) return i + 1;
+            ++i;
+        } else if (triple ? c == quote && three : c == quote || c == '\n') {
+            if (triple) i += 2;
+            quote = 0;
+        }
+    }
+    return std::string_view::npos;
+}
+
+}  // namespace
+
+toml::table parse_toml(std::string_view text, const std::string& name)
+{
+    if (const auto at = stray_character(text); at != std::string_view::npos) {
+        const auto line = static_cast<std::size_t>(std::count(
+                              text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at), '\n')) +
+                          1;
+        throw toml_mistake{line, "a character that is not ASCII outside of a string or comment", false};
+    }
+    try {
+        return toml::parse(text, name);
+    } catch (const toml::parse_error& e) {
+        const std::string what(e.description());
+        const bool twice =
+            what.find("redefin") != std::string::npos || what.find("duplicate") != std::string::npos;
+        throw toml_mistake{e.source().begin.line, what, twice};
+    }
+}
+
+}  // namespace keyhole::config
