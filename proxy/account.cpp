@@ -36,6 +36,16 @@ void take_usage(exchange& x, metering::record& row, bool complete)
     if (row.error.empty() && !r.error_type.empty()) row.error = r.error_type;
     if (row.format == metering::wire::none || row.status < 200 || row.status >= 400) return;
 
+    if (x.way->objects == object_rule::uses && row.source != metering::usage_source::none &&
+        (x.repeats_usage || !x.agent.home().shared().adopted.claim_usage(r.id)))
+    {
+        row.counts = {};
+        row.source = metering::usage_source::none;
+        row.provider_cost_nano_usd = 0;
+        return;
+    }
+    if (x.way->objects == object_rule::uses) return;  // nothing is estimated for what was made before
+
     const bool cut = !complete && !r.terminal;
     const auto written = tokens_of(r.text_bytes);
     if (r.source == metering::usage_source::none && (r.text_bytes != 0 || cut)) {

@@ -70,7 +70,8 @@ struct exchange {
     http::response_head answer;
     bool answer_begun = false;  ///< bytes of an answer left for the agent
     bool answer_complete = false;
-    std::string made_id;  ///< of the object that this request made at the provider
+    bool repeats_usage = false;  ///< a retrieved response that was billed already
+    std::string made_id;         ///< of the object that this request made at the provider
     std::optional<metering::meter> meter;
     bool accounted = false;
     bool counted_drain = false;       ///< among the answers that are read on without an agent

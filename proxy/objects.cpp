@@ -31,7 +31,11 @@ bool may_touch(const session_info& who, const metering::ledger::maker& maker)
     return maker.session == who.id || (!who.account.empty() && maker.account == who.account);
 }
 
-using makers = std::vector<metering::ledger::maker>;
+struct known_object {
+    metering::ledger::maker maker;
+    bool billed = false;  ///< the usage that it repeats is in the ledger
+};
+using makers = std::vector<known_object>;
 
 /// Asks the ledger on the helpers' thread; the worker serves others meanwhile.
 task<makers> look_up(exchange& x, std::vector<std::string> ids)
@@ -51,7 +55,7 @@ task<makers> look_up(exchange& x, std::vector<std::string> ids)
             try {
                 auto maker = shared.adopted.find(id);
                 if (maker.session.empty()) maker = books.made_by(id);
-                found.push_back(std::move(maker));
+                found.push_back({std::move(maker), books.answer_billed(id)});
             } catch (const std::exception&) {
                 found.emplace_back();  // a ledger that can't be read shows nobody anything
             }
@@ -110,6 +114,14 @@ metering::ledger::maker adopted_objects::find(const std::string& id) const
     return at == makers_.end() ? metering::ledger::maker{} : at->second;
 }
 
+bool adopted_objects::claim_usage(const std::string& id)
+{
+    const std::lock_guard lock(mutex_);
+    if (claimed_.size() >= most_)
+        claimed_.clear();  // by then the rows are in the ledger, which is asked first
+    return claimed_.insert(id).second;
+}
+
 void adopt_results(exchange& x, const made_object& batch)
 {
     auto& adopted = x.agent.home().shared().adopted;
@@ -122,7 +134,10 @@ task<failure> check_object(exchange& x)
     if (x.way->objects != object_rule::uses) co_return failure{};
     std::vector<std::string> ids{id_in_path(x)};
     makers found = co_await look_up(x, std::move(ids));
-    if (found.size() == 1 && may_touch(x.who->info, found.front())) co_return failure{};
+    if (found.size() == 1 && may_touch(x.who->info, found.front().maker)) {
+        x.repeats_usage = found.front().billed;
+        co_return failure{};
+    }
     co_return failure{errc::unknown_object, "This session made no object of this id.", {}, 0};
 }
 
@@ -144,7 +159,7 @@ task<std::string> keep_own_objects(exchange& x, std::string body)
     makers found = co_await look_up(x, std::move(ids));
     json::array mine;
     for (std::size_t i = 0; i < list.size() && i < found.size(); ++i)
-        if (may_touch(x.who->info, found[i])) mine.push_back(list[i]);
+        if (may_touch(x.who->info, found[i].maker)) mine.push_back(list[i]);
     if (mine.size() == list.size()) co_return body;
     for (const auto& [field, entry] : {std::pair{"first_id", mine.empty() ? nullptr : &mine.front()},
                                        std::pair{"last_id", mine.empty() ? nullptr : &mine.back()}})

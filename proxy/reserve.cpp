@@ -88,7 +88,15 @@ failure reserve(exchange& x)
 {
     if (auto f = check_model(x)) return f;
     const auto& route = *x.way;
-    if (!route.counts) return {};
+    if (!route.counts) {
+        // Not counted and never refused, but what it turns out to have used (a background response,
+        // retrieved) is charged.
+        if (route.wire != metering::wire::none) {
+            auto free = x.who->budget->reserve({0, 0, false}, metering::now_us());
+            if (auto* held = std::get_if<metering::reservation>(&free)) x.held = std::move(*held);
+        }
+        return {};
+    }
 
     const auto& model = x.facts.model;
     const auto& rules = x.rt->settings->sessions;

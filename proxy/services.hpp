@@ -14,6 +14,7 @@
 #include <mutex>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 
 namespace keyhole::proxy {
 
@@ -25,11 +26,14 @@ class adopted_objects {
 public:
     void add(const std::string& id, metering::ledger::maker maker);
     metering::ledger::maker find(const std::string& id) const;
+    /// True once per id: whoever gets it may bill the usage that a retrieved response repeats.
+    bool claim_usage(const std::string& id);
 
 private:
     static constexpr std::size_t most_ = 100'000;
     mutable std::mutex mutex_;
     std::unordered_map<std::string, metering::ledger::maker> makers_;
+    std::unordered_set<std::string> claimed_;
 };
 
 struct services {

@@ -210,6 +210,16 @@ class Identity(BlackBox):
         self.assertNotIn(rich["id"], [r["session"] for r in self.keyhole.rows()])
         self.assertLessEqual(statuses.count(200), 3)
 
+    def test_lists_show_a_session_its_own_files_and_batches_only(self):
+        one, two = self.keyhole.token(), self.keyhole.token()
+        kind, upload = "multipart/form-data; boundary=x", (b'--x\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nbatch\r\n--x\r\n'
+                                                           b'content-disposition: form-data; name="file"; filename="a.jsonl"\r\n\r\n{}\r\n--x--\r\n')
+        made = self.keyhole.call("POST", "/v1/files", [("content-type", kind)], upload, one).json()
+        listed = {token: self.keyhole.call("GET", "/v1/files", [], None, token) for token in (one, two)}
+        self.assertIn(made["id"], [f["id"] for f in listed[one].json()["data"]])
+        self.assertNotIn(made["id"].encode(), listed[two].body)
+        self.assertEqual(self.keyhole.call("GET", f"/v1/files/{made['id']}/content", [], None, two).status, 404)
+
     def test_one_session_can_not_see_what_another_stored_at_the_provider(self):
         # Both act with the same real key, so the provider would show each everything: who made it must be remembered here.
         one, two = self.keyhole.token(), self.keyhole.token()

@@ -170,6 +170,28 @@ class Metering(BlackBox):
         self.assertEqual((row["model"], row["answered_model"]), ("gpt-4o", "gpt-4o-mini"))
         self.assertEqual(row["cost_nano_usd"], round(row["input"] * 150 + row["output"] * 600))
 
+    def test_a_background_response_is_billed_once_however_often_it_is_looked_at(self):
+        session = self.keyhole.session(limits=["usd=1"])
+        made = self.keyhole.post("/v1/responses", {"model": "gpt-5", "input": "think in the background", "background": True}, session["token"])
+        queued = self.keyhole.row(made.get("x-keyhole-request-id"))
+        self.assertEqual((queued["source"], buckets_sum(queued)), ("none", 0))
+        where = f"/v1/responses/{made.json()['id']}"
+        looks = [self.keyhole.call("GET", where, [], None, session["token"]) for _ in range(3)]
+        rows = [self.keyhole.row(look.get("x-keyhole-request-id")) for look in looks]
+        usage = looks[0].json()["usage"]
+        self.assertEqual([r["source"] for r in rows], ["provider", "none", "none"])
+        self.assertEqual(buckets_sum(rows[0]), usage["total_tokens"])
+        self.assertEqual([buckets_sum(r) for r in rows[1:]], [0, 0])
+        self.assertGreater(rows[0]["cost_nano_usd"], 0)
+        self.assertGreater(float(self.keyhole.show(session["id"])["limits"][0]["used"]), 0)
+
+    def test_a_retrieved_response_repeats_a_usage_that_was_billed_when_it_was_made(self):
+        token = self.keyhole.token()
+        made = self.keyhole.post("/v1/responses", {"model": "gpt-5", "input": "once only"}, token)
+        self.assertGreater(buckets_sum(self.keyhole.row(made.get("x-keyhole-request-id"))), 0)
+        again = self.keyhole.call("GET", f"/v1/responses/{made.json()['id']}", [], None, token)
+        self.assertEqual(buckets_sum(self.keyhole.row(again.get("x-keyhole-request-id"))), 0)
+
     def test_what_the_commands_and_metrics_say_is_the_ledgers_sum(self):
         session = self.keyhole.session()
         for i in range(7):
