@@ -49,6 +49,7 @@ struct exchange {
     // what it means
     target where;
     const route* way = nullptr;
+    path_names named;  ///< by the path
     config::dialect api = config::dialect::openai;
     upstream::endpoint_ptr to;
     session_ptr who;
