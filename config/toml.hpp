@@ -16,16 +16,20 @@
 #pragma GCC diagnostic pop
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
 namespace keyhole::config {
 
-/// A mistake in a TOML text: its line and what is wrong.
+/// A mistake in a TOML text: where (from 1; columns in code points) and what is wrong. The library's words
+/// quote names, single characters and types, never a string's content.
 struct toml_mistake {
+    enum class kind : std::uint8_t { syntax, twice, stray };  ///< twice: a key or a section stands twice
     std::size_t line = 0;
+    std::size_t column = 0;
     std::string what;
-    bool twice = false;  ///< a key or section stands twice
+    kind is = kind::syntax;
 };
 
 /// Throws toml_mistake.
