@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::size_t longest_model = 256;
 constexpr std::size_t longest_tier = 32;
+constexpr std::size_t longest_id = 128;
 constexpr std::int64_t tokens_a_blob = 2000;
 // More than any provider grants. A larger wish counts as this one, so that sums over requests stay far from
 // overflowing.
@@ -27,12 +28,28 @@ enum member : std::size_t {
     member_best_of,
     member_stream_options,
     member_service_tier,
+    member_previous_response_id,  // from here on: references to what the provider keeps
+    member_conversation,
+    member_input_file_id,
+    member_training_file,
+    member_validation_file,
     member_count,
 };
 
-constexpr std::array<std::string_view, member_count> member_names = {
-    "model", "stream",  "max_tokens",     "max_completion_tokens", "max_output_tokens",
-    "n",     "best_of", "stream_options", "service_tier"};
+constexpr std::array<std::string_view, member_count> member_names = {"model",
+                                                                     "stream",
+                                                                     "max_tokens",
+                                                                     "max_completion_tokens",
+                                                                     "max_output_tokens",
+                                                                     "n",
+                                                                     "best_of",
+                                                                     "stream_options",
+                                                                     "service_tier",
+                                                                     "previous_response_id",
+                                                                     "conversation",
+                                                                     "input_file_id",
+                                                                     "training_file",
+                                                                     "validation_file"};
 constexpr std::size_t longest_name = 21;
 constexpr std::string_view include_usage_name = "include_usage";
 
@@ -131,6 +148,7 @@ private:
     bool take_value(std::size_t which)
     {
         if (which == member_stream_options) return take_stream_options();
+        if (which >= member_previous_response_id) return take_reference();
         if (which == member_model || which == member_service_tier) {
             if (cursor_.peek() != '"') return cursor_.skip_value();
             json_string text;
@@ -153,6 +171,25 @@ private:
     {
         facts_.model.clear();
         if (!decode_json_string(text.raw, longest_model, facts_.model)) ambiguous("model");
+    }
+
+    /// A string, or an object whose "id" is one. Anything else refers to nothing.
+    bool take_reference()
+    {
+        if (cursor_.peek() == '{') {
+            return cursor_.read_members([this](const json_member& m) {
+                const bool is_string = cursor_.peek() == '"';
+                return is_string && match_name(comparable(m.key), "id") != match::none ? take_reference()
+                                                                                       : cursor_.skip_value();
+            });
+        }
+        if (cursor_.peek() != '"') return cursor_.skip_value();
+        json_string text;
+        if (!cursor_.read_string(text)) return false;
+        std::string id;
+        decode_json_string(text.raw, longest_id, id);
+        if (!id.empty()) facts_.builds_on.push_back(std::move(id));
+        return true;
     }
 
     void take_scalar(std::size_t which, std::string_view token)

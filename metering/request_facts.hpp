@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace keyhole::metering {
 
@@ -27,6 +28,10 @@ struct request_facts {
     std::optional<std::int64_t> max_tokens;
     std::int64_t choices = 1;  ///< n, best_of: how many answers are asked for; at most 10^12
     std::string service_tier;  ///< as asked, at most 32 bytes
+    /// Ids of what the request builds on and the provider keeps: previous_response_id, conversation (also as
+    /// an object's id), input_file_id, training_file, validation_file. Each at most 128 bytes; a longer one
+    /// is cut, and can then belong to nobody.
+    std::vector<std::string> builds_on;
     /// Bytes of the body that can become input tokens: everything but whitespace between tokens, and blobs.
     std::uint64_t text_bytes = 0;
     /// Strings of over 4 KiB of ASCII without whitespace or escapes (images, audio, files); left out of

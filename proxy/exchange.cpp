@@ -87,11 +87,11 @@ task<exchange_verdict> run_exchange(connection& agent)
     }
     if (!why) why = admit(x);  // who asks, where to, may they: session token -> session, path -> route
     if (!why) {
-        failure f = co_await check_object(x);  // stored responses, files, batches: one's own only
+        failure f = co_await read_body(x);  // bounded; model, stream, max_tokens
         why = std::move(f);
     }
     if (!why) {
-        failure f = co_await read_body(x);  // bounded; model, stream, max_tokens
+        failure f = co_await check_objects(x);  // stored responses, files, batches: one's own only
         why = std::move(f);
     }
     if (!why) why = reserve(x);  // model allowed and priced, limits hold

@@ -89,7 +89,7 @@ task<exchange_verdict> run_exchange(connection& agent);
 // The steps, each in the file of its name.
 task<failure> read_head(exchange& x);     ///< read_head.cpp: within the limits, strictly framed
 failure admit(exchange& x);               ///< admit.cpp: who asks, where to, may they
-task<failure> check_object(exchange& x);  ///< objects.cpp: stored things belong to who made them
+task<failure> check_objects(exchange& x);  ///< objects.cpp: stored things belong to who made them
 task<failure> read_body(exchange& x);     ///< read_body.cpp: bounded; model, stream, max_tokens found in it
 failure reserve(exchange& x);             ///< reserve.cpp: model allowed and priced, budget held
 task<failure> lease(exchange& x);         ///< forward.cpp: a connection to the provider

@@ -1,9 +1,8 @@
-// Listening sockets. A unix socket appears under its name with its final mode and group at once (made beside
-// it, then renamed), a stale one is replaced only after a connect to it failed, a living one is never taken
-// over. Thread rule: the control thread.
+// Where agents connect: accepts on the control thread and hands each connection to its worker.
+// Thread rule: the control thread.
 #pragma once
 
-#include "config/config.hpp"
+#include "proxy/net/bind.hpp"
 #include "proxy/net/task.hpp"
 #include "proxy/session.hpp"
 
@@ -17,17 +16,6 @@
 
 namespace keyhole::proxy {
 
-/// How a unix socket is to look.
-struct socket_rights {
-    unsigned mode = 0660;
-    std::string group;  ///< empty: the process's own
-};
-
-/// Binds and listens; returns the descriptor. Throws std::runtime_error: which path, what is wrong, what to
-/// do.
-int listen_unix(const std::string& path, const socket_rights& rights);
-int listen_tcp(const config::tcp_address& at);
-
 class listener {
 public:
     using acceptor_type = asio::basic_socket_acceptor<asio::generic::stream_protocol, executor>;
@@ -35,7 +23,7 @@ public:
     using pick_worker = std::function<class worker*()>;
 
     /// Takes the descriptor over. `bound`: the session whose own socket this is; null for shared listeners.
-    listener(asio::io_context& control, int descriptor, bool tcp, std::string path, session_ptr bound);
+    listener(asio::io_context& control, bound_socket at, bool tcp, std::string path, session_ptr bound);
     ~listener();  ///< closes; a unix socket's file goes with it if it is still this one
     listener(const listener&) = delete;
     listener& operator=(const listener&) = delete;

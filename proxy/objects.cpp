@@ -5,6 +5,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/json.hpp>
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -14,6 +15,7 @@ namespace {
 
 namespace json = boost::json;
 
+constexpr std::size_t most_references = 16;
 constexpr std::size_t longest_made = 256 * 1024;
 
 /// The id in a path like /responses/{id}/cancel: the segment that the route's "{id}" stands for.
@@ -129,16 +131,28 @@ void adopt_results(exchange& x, const made_object& batch)
         adopted.add(id, {x.who->info.id, x.who->info.account});
 }
 
-task<failure> check_object(exchange& x)
+task<failure> check_objects(exchange& x)
 {
-    if (x.way->objects != object_rule::uses) co_return failure{};
-    std::vector<std::string> ids{id_in_path(x)};
+    const bool in_path = x.way->objects == object_rule::uses;
+    std::vector<std::string> ids = x.facts.builds_on;
+    if (ids.size() > most_references)
+        co_return failure{errc::bad_request, "The request refers to too many stored objects.", {}, 0};
+    if (in_path) ids.insert(ids.begin(), id_in_path(x));
+    if (ids.empty()) co_return failure{};
+    const auto asked = ids.size();
     makers found = co_await look_up(x, std::move(ids));
-    if (found.size() == 1 && may_touch(x.who->info, found.front().maker)) {
-        x.repeats_usage = found.front().billed;
-        co_return failure{};
-    }
-    co_return failure{errc::unknown_object, "This session made no object of this id.", {}, 0};
+    const bool own = found.size() == asked &&
+                     std::all_of(found.begin(), found.end(),
+                                 [&](const auto& object) { return may_touch(x.who->info, object.maker); });
+    if (!own)
+        co_return failure{
+            errc::unknown_object,
+            "This session made no object of this id (responses, files and batches belong to the "
+            "session or account that made them).",
+            {},
+            0};
+    if (in_path) x.repeats_usage = found.front().billed;
+    co_return failure{};
 }
 
 task<std::string> keep_own_objects(exchange& x, std::string body)

@@ -6,6 +6,7 @@
 #include "proxy/exchange.hpp"
 #include "proxy/http/chunked.hpp"
 #include "proxy/objects.hpp"
+#include "proxy/upstream/coded_watch.hpp"
 #include "proxy/upstream/masking.hpp"
 
 #include <algorithm>
@@ -14,6 +15,7 @@
 namespace keyhole::proxy {
 namespace {
 
+constexpr std::size_t framing_room = 32;                // a chunk's size line
 constexpr std::size_t tail_room = 8;                    // CRLF and the last chunk
 constexpr std::size_t longest_error_body = 512 * 1024;  // an error body is masked whole up to here
 constexpr std::size_t longest_listing = 8 * 1024 * 1024;
@@ -26,7 +28,7 @@ struct relaying {
         : x(owner)
         , c(owner.agent)
         , buffer(c.home().lend_buffer())
-        , base(32 + (owner.key ? std::min<std::size_t>(owner.key->size(), 1024) : 0))
+        , base(framing_room + (owner.key ? std::min<std::size_t>(owner.key->size(), 1024) : 0))
         , room(worker::buffer_size - base - tail_room)
         , masker(owner.key && owner.key->size() <= 1024 ? owner.key->reveal() : std::string_view{})
     {
@@ -43,6 +45,9 @@ struct relaying {
     std::size_t have = 0;  ///< raw bytes at base
     upstream::stream_masker masker;
     std::string carry;  ///< the end of the last payload, which could be the beginning of the key
+    std::optional<upstream::coded_watch> watch;  ///< of an answer that came compressed
+    std::string held;                            ///< coded bytes that must not leave yet, with framing room
+    std::string leaving;                         ///< held bytes on their way
     http::chunk_decoder chunks;
     std::uint64_t left = 0;  ///< of a body with a length
     bool done = false;
@@ -238,6 +243,31 @@ void mask(relaying& r, payload& p)
     if (masked) r.c.home().shared().meters.key_masked(r.x.to->provider.name);
 }
 
+/// KEY_STAYS_HOME for compressed bodies: they can't be starred out, so they are held while they might hold
+/// the key. False: they do, and the answer ends here.
+bool vouch(relaying& r, payload& p)
+{
+    using verdict = upstream::coded_watch::verdict;
+    if (!r.watch) return true;
+    const auto seen = r.watch->look(p.view(), r.done);
+    if (seen == verdict::key_found) {
+        r.c.home().shared().meters.key_masked(r.x.to->provider.name);
+        return false;
+    }
+    if (seen == verdict::unsure || !r.held.empty()) {
+        if (r.held.empty()) r.held.assign(framing_room, ' ');
+        r.held.append(p.view());
+        p.size = 0;
+    }
+    if (seen == verdict::clear && !r.held.empty()) {
+        r.leaving = std::exchange(r.held, {});
+        const auto n = r.leaving.size() - framing_room;
+        r.leaving.append(tail_room, ' ');
+        p = {r.leaving.data() + framing_room, n};
+    }
+    return true;
+}
+
 /// One write: what is left of the head, this payload in the agent's framing, and the end if this is it.
 task<bool> send(relaying& r, payload p, bool last)
 {
@@ -347,6 +377,14 @@ failure broke_off(const exchange& x)
             "provider " + x.to->provider.name + " ended the stream early", 0};
 }
 
+/// A compressed answer turned out to hold the real key.
+failure key_came_back(exchange& x)
+{
+    account(x, metering::outcome::provider_cut, "key_in_answer", "the compressed answer holds the key");
+    return {errc::provider_bad_answer, "The provider's answer holds what must not leave the proxy.",
+            "provider " + x.to->provider.name + " sent its key back, compressed", 0};
+}
+
 /// The body, read by read.
 task<failure> relay_body(relaying& r)
 {
@@ -371,6 +409,7 @@ task<failure> relay_body(relaying& r)
             // The last piece: the row is settled before the agent learns that the answer is over.
             x.meter->feed(metered);
             mask(r, p);
+            if (!vouch(r, p)) co_return key_came_back(x);
             const bool whole = finish(r);
             if (!r.c.agent_gone()) {
                 const bool written = co_await send(r, p, whole);
@@ -392,6 +431,7 @@ task<failure> relay_body(relaying& r)
             const bool held_back =
                 !r.carry.empty();  // then the framing stands on bytes that the meter has not seen
             if (held_back) x.meter->feed(metered);
+            if (!vouch(r, out)) co_return key_came_back(x);
             const bool written = co_await send(r, out, false);
             if (!held_back) x.meter->feed(metered);
             if (!written && r.c.cut() == cut_reason::none) hang_up(r);
@@ -408,6 +448,7 @@ task<failure> relay_body(relaying& r)
             r.done = true;
             payload rest{r.raw(), 0};
             mask(r, rest);
+            if (!vouch(r, rest)) co_return key_came_back(x);
             const bool whole = finish(r);
             if (!r.c.agent_gone()) co_await send(r, rest, whole);
             if (!whole) co_return broke_off(x);
@@ -518,6 +559,7 @@ void prepare(relaying& r)
         x.counted_stream = true;
         r.c.home().shared().meters.stream_started();
     }
+    if (x.key && !identity) r.watch.emplace(coding, x.key->reveal());
     if (x.edit && events && identity && x.answer.status == 200) r.filter.emplace();
     const bool makes = x.way->objects == object_rule::makes && x.way->wire == metering::wire::none;
     const bool looks_at_batch = x.way->objects == object_rule::uses && x.way->path == "/batches/{id}";
@@ -536,6 +578,14 @@ task<failure> relay_answer(relaying& r)
         co_return bad;
     }
     prepare(r);
+    const bool unreadable = r.watch && !r.watch->knows_coding();
+    if (unreadable && x.answer.framing != http::body_framing::none) {
+        account(x, metering::outcome::provider_cut, "unknown_coding",
+                "an answer in a coding that nobody asked for");
+        co_return failure{errc::provider_bad_answer,
+                          "The provider's answer came in a coding that nobody asked for.",
+                          "unknown content-encoding", 0};
+    }
     const bool listing = x.way->objects == object_rule::lists && x.answer.status == 200;
     if ((x.answer.status >= 400 || listing) && x.answer.framing != http::body_framing::none) {
         failure f = co_await relay_whole(r);

@@ -3,7 +3,7 @@
 #include "metering/journal.hpp"
 #include "metering/ledger.hpp"
 #include "metering/metrics.hpp"
-#include "proxy/admin.hpp"
+#include "proxy/control/admin.hpp"
 #include "proxy/listener.hpp"
 #include "proxy/runtime.hpp"
 #include "proxy/session_store.hpp"
@@ -133,13 +133,13 @@ private:
         const auto& a = rt_->settings->agents;
         for (const auto& path : a.sockets) {
             make_directory(std::filesystem::path(path).parent_path().string(), 0755);
-            const int fd = listen_unix(path, {a.socket_mode, a.socket_group});
-            listeners_.push_back(std::make_unique<listener>(control_, fd, false, path, nullptr));
+            const auto bound = bind_unix(path, {.mode = a.socket_mode, .group = a.socket_group});
+            listeners_.push_back(std::make_unique<listener>(control_, bound, false, path, nullptr));
             log_.info("listening for agents", {{"socket", path}});
         }
         for (const auto& at : a.tcp) {
-            const int fd = listen_tcp(at);
-            listeners_.push_back(std::make_unique<listener>(control_, fd, true, "", nullptr));
+            const int fd = bind_tcp(at);
+            listeners_.push_back(std::make_unique<listener>(control_, bound_socket{fd}, true, "", nullptr));
             log_.info("listening for agents", {{"tcp", at.host + ':' + std::to_string(at.port)}});
         }
     }
@@ -166,8 +166,8 @@ private:
         make_directory(a.session_sockets, 0755);
         make_directory(directory, 0755);
         const auto path = directory + "/llm.sock";
-        const int fd = listen_unix(path, {a.socket_mode, a.socket_group});
-        auto l = std::make_unique<listener>(control_, fd, false, path, s);
+        const auto bound = bind_unix(path, {.mode = a.socket_mode, .group = a.socket_group});
+        auto l = std::make_unique<listener>(control_, bound, false, path, s);
         l->start([this] { return next_worker(); });
         own_.push_back(std::move(l));
         return path;

@@ -1,13 +1,14 @@
 #include "proxy/session.hpp"
 
 #include <openssl/crypto.h>
-#include <openssl/rand.h>
 #include <openssl/sha.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <mutex>
 #include <stdexcept>
+#include <sys/random.h>
 #include <utility>
 #include <zlib.h>
 
@@ -17,56 +18,66 @@ namespace {
 constexpr std::size_t shortest_token = 8;
 constexpr std::size_t longest_token = 512;
 constexpr std::string_view ghostproxy_prefix = "session-";
-
-/// What never reaches the table: empty, malformed, absurd.
-bool is_well_formed(std::string_view token) noexcept
-{
-    if (token.size() < shortest_token || token.size() > longest_token) return false;
-    return std::all_of(token.begin(), token.end(), [](char c) { return c > 0x20 && c < 0x7f; });
-}
+/// Ended tokens that are still known, so that their holders are told why they are refused.
+constexpr std::size_t most_ended = 8192;
 
 /// GhostProxy's clients send a token with and without "session-": both are the one without.
 std::string_view canonical(std::string_view token) noexcept
 {
-    if (token.starts_with(ghostproxy_prefix) && token.size() >= ghostproxy_prefix.size() + shortest_token)
+    while (token.starts_with(ghostproxy_prefix)) {
         token.remove_prefix(ghostproxy_prefix.size());
+    }
     return token;
 }
 
-std::string base64url(const unsigned char* bytes, std::size_t size)
+void random_bytes(std::span<std::uint8_t> out)
+{
+    std::size_t have = 0;
+    while (have < out.size()) {
+        const ssize_t n = ::getrandom(out.data() + have, out.size() - have, 0);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) throw std::runtime_error(std::string("getrandom: ") + std::strerror(errno));
+        have += static_cast<std::size_t>(n);
+    }
+}
+
+std::string base64url(std::span<const std::uint8_t> bytes)
 {
     constexpr std::string_view alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     std::string out;
+    out.reserve((bytes.size() * 4 + 2) / 3);
     std::uint32_t window = 0;
-    int bits = 0;
-    for (std::size_t i = 0; i < size; ++i) {
-        window = (window << 8U) | bytes[i];
-        bits += 8;
-        while (bits >= 6) {
-            bits -= 6;
-            out += alphabet[(window >> static_cast<unsigned>(bits)) & 63U];
+    unsigned bits = 0;
+    for (const std::uint8_t byte : bytes) {
+        window = (window << 8U) | byte;
+        for (bits += 8; bits >= 6; bits -= 6) {
+            out += alphabet[(window >> (bits - 6)) & 63U];
         }
     }
-    if (bits > 0) out += alphabet[(window << static_cast<unsigned>(6 - bits)) & 63U];
+    if (bits > 0) out += alphabet[(window << (6 - bits)) & 63U];
     return out;
 }
 
-bool listed(const std::vector<std::string>& list, std::string_view name)
+bool is_listed(const std::vector<std::string>& list, std::string_view name) noexcept
 {
-    return list.empty() || std::find(list.begin(), list.end(), name) != list.end();
+    return list.empty() || std::ranges::find(list, name) != list.end();
 }
 
 }  // namespace
 
 std::string mint_token()
 {
-    unsigned char random[32];
-    if (RAND_priv_bytes(random, sizeof random) != 1)
-        throw std::runtime_error("the system gives no random bytes");
-    std::string token = "kh_" + base64url(random, sizeof random);
-    OPENSSL_cleanse(random, sizeof random);
-    // A checksum over what precedes it, so that a secret scanner can tell a token from a look-alike.
-    auto sum = ::crc32(0, reinterpret_cast<const Bytef*>(token.data()), static_cast<uInt>(token.size()));
+    std::array<std::uint8_t, 32> random{};
+    random_bytes(random);
+    std::string token;
+    token.reserve(52);  // grows nowhere: no copy of it is left behind in freed memory
+    token = "kh_";
+    std::string body = base64url(random);
+    token += body;
+    config::wipe(random.data(), random.size());
+    config::wipe(body.data(), body.size());
+    auto sum = static_cast<std::uint32_t>(
+        ::crc32(0, reinterpret_cast<const Bytef*>(token.data()), static_cast<uInt>(token.size())));
     constexpr std::string_view base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     for (int i = 0; i < 6; ++i) {
         token += base62[sum % 62];
@@ -75,13 +86,32 @@ std::string mint_token()
     return token;
 }
 
+std::string mint_session_id()
+{
+    std::array<std::uint8_t, 20> random{};
+    random_bytes(random);
+    std::string id = "ses_";
+    for (const std::uint8_t byte : random) {
+        id += "0123456789abcdefghijklmnopqrstuv"[byte & 31U];
+    }
+    return id;
+}
+
 token_digest digest_of(std::string_view token) noexcept
 {
     token = canonical(token);
     token_digest out{};
-    SHA256(reinterpret_cast<const unsigned char*>(token.data()), token.size(), out.data());
+    ::SHA256(reinterpret_cast<const unsigned char*>(token.data()), token.size(), out.data());
     return out;
 }
+
+bool is_well_formed_token(std::string_view token) noexcept
+{
+    if (token.size() > longest_token || canonical(token).size() < shortest_token) return false;
+    return std::ranges::all_of(token, [](char c) { return c > 0x20 && c < 0x7f; });
+}
+
+// ---- session
 
 session::session(session_info i, std::shared_ptr<metering::budget> b, std::optional<session_credential> c)
     : info(std::move(i)), budget(std::move(b)), credential(std::move(c))
@@ -90,59 +120,81 @@ session::session(session_info i, std::shared_ptr<metering::budget> b, std::optio
 
 bool session::may_use_provider(std::string_view provider) const noexcept
 {
-    return listed(info.providers, provider);
+    return is_listed(info.providers, provider);
 }
 
 bool session::may_use_operation(std::string_view operation) const noexcept
 {
-    return listed(info.operations, operation);
+    return is_listed(info.operations, operation);
 }
 
 bool session::may_use_model(std::string_view model) const noexcept
 {
     if (info.models.empty()) return true;
-    return std::any_of(info.models.begin(), info.models.end(), [&](const std::string& allowed) {
-        if (allowed.ends_with('*'))
-            return model.starts_with(std::string_view(allowed).substr(0, allowed.size() - 1));
-        return model == allowed;
+    return std::ranges::any_of(info.models, [&](std::string_view allowed) {
+        if (!allowed.ends_with('*')) return model == allowed;
+        return model.starts_with(allowed.substr(0, allowed.size() - 1));
     });
 }
 
+// ---- registry
+
 std::size_t session_registry::digest_hash::operator()(const token_digest& d) const noexcept
 {
-    std::size_t out = 0;
+    std::size_t out = 0;  // a digest is as good as random: its first bytes are a hash
     std::memcpy(&out, d.data(), sizeof out);
     return out;
 }
 
+session_ptr session_registry::find_digest(const token_digest& digest) const
+{
+    const auto at = by_token_.find(digest);
+    if (at == by_token_.end()) return nullptr;
+    // TOKEN_STAYS_HOME: the table's own comparison ends at the first different byte; this one decides.
+    if (CRYPTO_memcmp(at->first.data(), digest.data(), digest.size()) != 0) return nullptr;
+    return at->second;
+}
+
 session_ptr session_registry::find_token(std::string_view token) const
 {
-    if (!is_well_formed(token)) return nullptr;
-    const auto digest = digest_of(token);
+    if (!is_well_formed_token(token)) return nullptr;
+    const token_digest digest = digest_of(token);
     const std::shared_lock lock(mutex_);
-    const auto at = by_token_.find(digest);
-    if (at == by_token_.end() || CRYPTO_memcmp(at->first.data(), digest.data(), digest.size()) != 0)
-        return nullptr;
-    return at->second;
+    return find_digest(digest);
 }
 
 session_ptr session_registry::find_id(std::string_view id) const
 {
     const std::shared_lock lock(mutex_);
     const auto at = by_id_.find(std::string(id));
-    return at == by_id_.end() ? nullptr : at->second;
+    return at == by_id_.end() ? nullptr : at->second.live;
 }
 
-void session_registry::add(const token_digest& token, session_ptr s)
+session_ptr session_registry::add(const token_digest& token, session_ptr s)
 {
     const std::unique_lock lock(mutex_);
-    auto& place = by_token_[token];
-    if (place) {  // registered again: the newer one counts
-        place->revoked.store(true, std::memory_order_release);
-        by_id_.erase(place->info.id);
+    session_ptr displaced = find_digest(token);
+    if (displaced) {
+        if (by_id_.erase(displaced->info.id) == 0)
+            displaced = nullptr;  // it had ended before
+        else
+            displaced->revoked.store(true, std::memory_order_release);
     }
-    place = s;
-    by_id_[s->info.id] = std::move(s);
+    std::erase(ended_, token);
+    by_token_[token] = s;
+    const std::string id = s->info.id;
+    by_id_[id] = entry{std::move(s), token};
+    return displaced;
+}
+
+/// Takes it out of what is listed; its token stays known for a while. The mutex is held.
+void session_registry::end(std::unordered_map<std::string, entry>::iterator at)
+{
+    ended_.push_back(at->second.token);
+    by_id_.erase(at);
+    if (ended_.size() <= most_ended) return;
+    by_token_.erase(ended_.front());
+    ended_.pop_front();
 }
 
 session_ptr session_registry::revoke_id(std::string_view id)
@@ -150,40 +202,59 @@ session_ptr session_registry::revoke_id(std::string_view id)
     const std::unique_lock lock(mutex_);
     const auto at = by_id_.find(std::string(id));
     if (at == by_id_.end()) return nullptr;
-    auto s = at->second;
-    // The token stays known as revoked, so that its holder is told why.
+    session_ptr s = at->second.live;
     s->revoked.store(true, std::memory_order_release);
-    by_id_.erase(at);
+    end(at);
     return s;
 }
 
 session_ptr session_registry::revoke_token(std::string_view token)
 {
-    const auto s = find_token(token);
-    if (!s || s->revoked.load(std::memory_order_acquire)) return nullptr;
-    return revoke_id(s->info.id);
+    const session_ptr s = find_token(token);
+    return s ? revoke_id(s->info.id) : nullptr;
 }
 
 std::vector<session_ptr> session_registry::revoke_sandbox(std::string_view sandbox)
 {
-    std::vector<session_ptr> out;
-    if (sandbox.empty()) return out;
-    for (const auto& s : all())
-        if (s->info.sandbox == sandbox)
-            if (auto gone = revoke_id(s->info.id)) out.push_back(std::move(gone));
-    return out;
+    std::vector<session_ptr> gone;
+    if (sandbox.empty()) return gone;
+    const std::unique_lock lock(mutex_);
+    for (auto at = by_id_.begin(); at != by_id_.end();) {
+        const auto here = at++;
+        if (here->second.live->info.sandbox != sandbox) continue;
+        here->second.live->revoked.store(true, std::memory_order_release);
+        gone.push_back(here->second.live);
+        end(here);
+    }
+    return gone;
+}
+
+std::vector<session_ptr> session_registry::retire_expired(std::int64_t before_us)
+{
+    std::vector<session_ptr> gone;
+    const std::unique_lock lock(mutex_);
+    for (auto at = by_id_.begin(); at != by_id_.end();) {
+        const auto here = at++;
+        if (!here->second.live->expired(before_us)) continue;
+        gone.push_back(here->second.live);
+        end(here);
+    }
+    return gone;
 }
 
 std::vector<session_ptr> session_registry::all() const
 {
     std::vector<session_ptr> out;
-    const std::shared_lock lock(mutex_);
-    out.reserve(by_id_.size());
-    for (const auto& [id, s] : by_id_)
-        out.push_back(s);
-    std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) {
+    {
+        const std::shared_lock lock(mutex_);
+        out.reserve(by_id_.size());
+        for (const auto& [id, e] : by_id_) {
+            out.push_back(e.live);
+        }
+    }
+    std::ranges::sort(out, [](const session_ptr& a, const session_ptr& b) {
         return a->info.created_us != b->info.created_us ? a->info.created_us > b->info.created_us
-                                                        : a->info.id > b->info.id;
+                                                        : a->info.id < b->info.id;
     });
     return out;
 }

@@ -10,10 +10,12 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
 #include <shared_mutex>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -28,6 +30,10 @@ using token_digest = std::array<std::uint8_t, 32>;
 std::string mint_token();
 /// SHA-256. Constant time in the token's content.
 token_digest digest_of(std::string_view token) noexcept;
+/// 8 to 512 bytes of visible ASCII, "session-" not counted among the 8.
+bool is_well_formed_token(std::string_view token) noexcept;
+/// "ses_" + 100 random bits.
+std::string mint_session_id();
 
 /// A key that came with the session (GhostProxy's registry API). In locked memory only: it is never written
 /// to disk, so such a session does not outlive the process; the orchestrator registers it again.
@@ -53,6 +59,7 @@ struct session_info {
     bool cut_on_revoke = true;    ///< running streams end when the session is revoked
     std::string gone_policy;      ///< "drain" | "cancel"; empty: the configuration's
     std::string token_hint;       ///< last four characters, to recognise it by
+    std::int64_t revoked_us = 0;  ///< as stored, 0: not revoked; a live session has its own flag
 };
 
 class session {
@@ -85,11 +92,16 @@ public:
     session_ptr find_token(std::string_view token) const;
     session_ptr find_id(std::string_view id) const;
 
-    void add(const token_digest& token, session_ptr s);
-    /// Takes effect for the very next request on any thread before this returns.
+    /// Registers `s`. A session that had this token until now is revoked and returned.
+    session_ptr add(const token_digest& token, session_ptr s);
+    /// Takes effect for the very next request on any thread before this returns. The token of a session that
+    /// ended stays known for a while: find_token() returns it, revoked, so that its holder is told why.
     session_ptr revoke_id(std::string_view id);
     session_ptr revoke_token(std::string_view token);
     std::vector<session_ptr> revoke_sandbox(std::string_view sandbox);
+    /// Takes those out of the listing that had expired at `before_us`, and returns them.
+    std::vector<session_ptr> retire_expired(std::int64_t before_us);
+    /// Live (and lately expired) ones, newest first.
     std::vector<session_ptr> all() const;
     std::size_t size() const;
 
@@ -97,9 +109,17 @@ private:
     struct digest_hash {
         std::size_t operator()(const token_digest& d) const noexcept;
     };
+    struct entry {
+        session_ptr live;
+        token_digest token;
+    };
+    session_ptr find_digest(const token_digest& digest) const;
+    void end(std::unordered_map<std::string, entry>::iterator at);
+
     mutable std::shared_mutex mutex_;
     std::unordered_map<token_digest, session_ptr, digest_hash> by_token_;
-    std::unordered_map<std::string, session_ptr> by_id_;
+    std::unordered_map<std::string, entry> by_id_;
+    std::deque<token_digest> ended_;  ///< oldest first; their sessions are in by_token_ only
 };
 
 }  // namespace keyhole::proxy

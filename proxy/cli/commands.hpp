@@ -1,6 +1,9 @@
-// The client side of `keyhole session …`, `keyhole account …`, `keyhole usage …`, `keyhole status`: talks to
-// the admin socket.
+// The client side of `keyhole session …`, `account …`, `usage …`, `status` and `top`: talks to the admin
+// socket.
 #pragma once
+
+#include <functional>
+#include <string>
 
 namespace CLI {
 class App;
@@ -8,8 +11,25 @@ class App;
 
 namespace keyhole::proxy::cli {
 
-/// Adds the commands to `app`. A command that runs leaves its exit code (0 done, 1 refused or failed) in
-/// `exit_code`.
+/// Adds the commands to `app`. A command that ran leaves its exit code (0 done, 1 refused or failed) in
+/// `exit_code`; mistakes on the command line are CLI::Errors (exit code 64, the caller's).
 void register_commands(CLI::App& app, int& exit_code);
+
+// ---- one file a noun
+
+void add_session_commands(CLI::App& app, int& exit_code);
+void add_account_commands(CLI::App& app, int& exit_code);
+void add_usage_commands(CLI::App& app, int& exit_code);
+void add_top_command(CLI::App& app, int& exit_code);
+
+/// What every command has: where the proxy is, and how to answer.
+struct common_options {
+    std::string admin;
+    bool as_json = false;
+};
+void add_common(CLI::App& command, common_options& options);
+
+/// Runs `work`; its exception becomes one line on stderr and exit code 1.
+void report(int& exit_code, const std::function<void()>& work);
 
 }  // namespace keyhole::proxy::cli

@@ -231,6 +231,16 @@ class Identity(BlackBox):
                     answer = self.keyhole.call(method, path, [], None, two)
                     self.assertIn(answer.status, (403, 404), answer.body)
                     self.assertNotIn(b"secret plan", answer.body)
+            for reference, own in ((f'"previous_response_id":"{made}"', 200), (f'"previous\\u005fresponse_id":"{made}"', 200),
+                                   (f'"conversation":"{made}"', 200), (f'"conversation":{{"id":"{made}"}}', 200),
+                                   ('"previous_response_id":"resp_of_nobody"', 404), ('"previous_response_id":null', 200)):
+                with self.subTest(reference):
+                    body = ('{"model":"gpt-5","input":"go on",' + reference + "}").encode()
+                    for token, status in ((one, own), (two, 200 if "null" in reference else 404)):
+                        answer = self.keyhole.call("POST", "/v1/responses", [("content-type", "application/json")], body, token)
+                        self.assertEqual(answer.status, status, answer.body)
+            batch = {"input_file_id": made, "endpoint": "/v1/responses", "completion_window": "24h"}
+            self.assertEqual(self.keyhole.post("/v1/batches", batch, two).status, 404)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,8 @@ class Leaks(unittest.TestCase):
               "echo_key_success", "echo_key_success,chunked,chunking=bytes", "echo_key_success,chunking=odd", "echo_key_success,eof_framing",
               "echo_key_stream", "echo_key_stream,chunking=bytes", "echo_key_stream,chunking=odd", "echo_key_stream,eof_framing",
               "echo_key_header", "echo_key_header,status=500", "echo_key,gzip", "echo_fragment", "reset_after=120,echo_key_success",
-              "echo_key,reset_after=120")
+              "echo_key,reset_after=120", "echo_key_success,gzip", "echo_key_success,gzip,chunking=bytes", "echo_key_stream,gzip",
+              "echo_key_stream,gzip,chunking=odd", "echo_key_stream,gzip,eof_framing")
 
     def test_a_key_that_the_provider_echoes_never_reaches_the_agent(self):
         token = self.session()["token"]

@@ -51,7 +51,6 @@ ROUTES = [
     ("list of models", "GET", "/v1/models", [], None),
     ("one model", "GET", "/v1/models/gpt-4o", [], None),
     ("a model that is none", "GET", "/v1/models/nothing", [], None),
-    ("batch", "POST", "/v1/batches", [], {"input_file_id": "file-1", "endpoint": "/v1/chat/completions", "completion_window": "24h"}),
     ("messages", "POST", "/v1/messages", [VERSION], messages_body()),
     ("messages of a cached thinking model", "POST", "/v1/messages", [VERSION], messages_body("claude-cached-thinking")),
     ("messages without max_tokens", "POST", "/v1/messages", [VERSION], {"model": "claude-sonnet-4-5", "messages": []}),
@@ -311,6 +310,8 @@ class Passthrough(BlackBox):
         self.assertIn(made["id"], [f["id"] for f in listed["data"]])
         content = self.keyhole.call("GET", f"/v1/files/{made['id']}/content", [], None, self.token)
         self.assertEqual(content.body, b'{"custom_id":"again"}\n' * 50)
+        batch = {"input_file_id": made["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+        self.assertEqual(self.keyhole.post("/v1/batches", batch, self.token).body, self.direct("POST", "/v1/batches", [], batch).body)
         self.assertTrue(self.keyhole.call("DELETE", f"/v1/files/{made['id']}", [], None, self.token).json()["deleted"])
 
         response = self.keyhole.post("/v1/responses", {"model": "gpt-5", "input": "remember"}, self.token)

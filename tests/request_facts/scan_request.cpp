@@ -34,6 +34,22 @@ TEST(ScanRequest, FindsWhatDecidesPolicyAndPrice)
     EXPECT_FALSE(facts.include_usage);
 }
 
+TEST(ScanRequest, NO_WAY_AROUND_NamesWhatTheRequestBuildsOn)
+{
+    const auto of = [](const std::string& body) { return scan_request(body).builds_on; };
+    using ids = std::vector<std::string>;
+    EXPECT_EQ(of(R"({"previous_response_id":"resp_1","conversation":"conv_1"})"), (ids{"resp_1", "conv_1"}));
+    EXPECT_EQ(of(R"({"previous\u005fresponse_id":"resp\u005f1"})"), ids{"resp_1"});
+    EXPECT_EQ(of(R"({"conversation":{"x":[{"id":"no"}],"id":"conv_1"}})"), ids{"conv_1"});
+    EXPECT_EQ(of(R"({"input_file_id":"a","training_file":"b","validation_file":"c"})"), (ids{"a", "b", "c"}));
+    EXPECT_EQ(
+        of(R"({"previous_response_id":null,"conversation":7,"input":{"previous_response_id":"nested"}})"),
+        ids{});
+    EXPECT_EQ(scan_request(R"({"previous_response_id":"a","previous_response_id":"b"})").ambiguous_member,
+              "previous_response_id");
+    EXPECT_EQ(of("{\"previous_response_id\":\"" + repeated("x", 500) + "\"}").front().size(), 128U);
+}
+
 TEST(ScanRequest, OnlyLeadingWhitespaceMayStandBeforeTheObject)
 {
     EXPECT_TRUE(scan_request(" \r\n\t{}").is_object);

@@ -1,0 +1,123 @@
+#include "control_fixture.hpp"
+
+namespace keyhole::proxy::test {
+namespace {
+
+class AdminUsage : public ::testing::Test {
+protected:
+    control_plane plane;
+};
+
+TEST_F(AdminUsage, IsTheLedgersSum)
+{
+    plane.book("ses_a", 1'500'000, 100, 10);
+    plane.book("ses_a", 500'000, 50, 5);
+    plane.book("ses_b", 7, 1, 1);
+    const json groups = plane.admin("GET", "/admin/v1/usage?by=session").read();
+    ASSERT_EQ(groups.size(), 2U);
+    EXPECT_EQ(groups[0]["group"], "ses_a");
+    EXPECT_EQ(groups[0]["requests"], 2);
+    EXPECT_EQ(groups[0]["input"], 150);
+    EXPECT_EQ(groups[0]["total_output"], 15);
+    EXPECT_EQ(groups[0]["cost_nano_usd"], 2'000'000);
+    EXPECT_EQ(groups[0]["cost_usd"], "0.002");
+    const json all = plane.admin("GET", "/admin/v1/usage").read();
+    ASSERT_EQ(all.size(), 1U);
+    EXPECT_EQ(all[0]["cost_nano_usd"], 2'000'007);
+    for (const char* by :
+         {"none", "account", "sandbox", "run", "model", "provider", "route", "day", "outcome", "source"})
+    {
+        const http_answer a = plane.admin("GET", std::string("/admin/v1/usage?by=") + by);
+        EXPECT_EQ(a.status, 200) << by;
+        EXPECT_EQ(a.read().size(), 1U) << by;
+    }
+}
+
+TEST_F(AdminUsage, IsFiltered)
+{
+    plane.book("ses_a", 10, 1, 1, "team");
+    plane.book("ses_b", 20, 1, 1);
+    const auto cost = [&](const std::string& query) {
+        const json g = plane.admin("GET", "/admin/v1/usage?" + query).read();
+        return g.empty() ? std::int64_t{0} : g[0].value("cost_nano_usd", std::int64_t{-1});
+    };
+    EXPECT_EQ(cost("session=ses_a"), 10);
+    EXPECT_EQ(cost("account=team"), 10);
+    EXPECT_EQ(cost("model=gpt-4o"), 30);
+    EXPECT_EQ(cost("provider=anthropic"), 0);
+    EXPECT_EQ(cost("since=1h"), 30);
+    EXPECT_EQ(cost("since=2020-01-01&until=2020-01-02"), 0);
+    EXPECT_EQ(cost("since=" + std::to_string(metering::now_us() - 60'000'000)), 30);
+}
+
+TEST_F(AdminUsage, WhatIsNotUnderstoodIsRefused)
+{
+    const std::pair<const char*, const char*> cases[] = {
+        {"by=moon", "by: \"moon\""},
+        {"by=day&since=yesterdayish", "since: "},
+        {"until=-1d", "until: "},
+        {"limit=0", "limit: "},
+        {"limit=1x", "limit: "},
+        {"limit=100001", "limit: "},
+        {"colour=red", "\"colour\""},
+        {"since=1h&until=2h", "not before"},
+        {"by=day&by=model", "stands twice"},
+    };
+    for (const auto& [query, reason] : cases) {
+        const http_answer a = plane.admin("GET", std::string("/admin/v1/usage?") + query);
+        EXPECT_EQ(a.status, 400) << query;
+        EXPECT_NE(a.read()["error"].get<std::string>().find(reason), std::string::npos) << a.body;
+    }
+    EXPECT_EQ(plane.admin("GET", "/admin/v1/requests?by=day").status, 400);
+}
+
+TEST_F(AdminUsage, RequestsAreTheNewestRowsFirst)
+{
+    plane.book("ses_a", 1, 10, 1);
+    plane.book("ses_a", 2, 20, 2);
+    plane.book("ses_a", 3, 30, 3);
+    const json rows = plane.admin("GET", "/admin/v1/requests?limit=2").read();
+    ASSERT_EQ(rows.size(), 2U);
+    EXPECT_EQ(rows[0]["cost_nano_usd"], 3);
+    EXPECT_EQ(rows[1]["cost_nano_usd"], 2);
+    EXPECT_EQ(rows[0]["request_id"].get<std::string>().size(), 36U);
+    EXPECT_EQ(rows[0]["usage_source"], "provider");
+    EXPECT_EQ(rows[0]["outcome"], "ok");
+    EXPECT_EQ(rows[0]["status"], 200);
+    EXPECT_EQ(rows[0]["input"], 30);
+    EXPECT_EQ(rows[0]["priced"], true);
+}
+
+TEST_F(AdminUsage, ReportsAndOtherAnswersGoSideBySide)
+{
+    plane.book("ses_a", 1, 10, 1);
+    std::vector<std::thread> askers;
+    std::atomic<int> right{0};
+    for (int i = 0; i < 4; ++i) {
+        askers.emplace_back([&, i] {
+            raw_client client(plane.socket());
+            for (int n = 0; n < 10; ++n) {
+                client.send(
+                    request_text("GET", i % 2 == 0 ? "/admin/v1/usage?by=session" : "/admin/v1/status"));
+                right += client.answer().status == 200 ? 1 : 0;
+            }
+        });
+    }
+    for (auto& t : askers) {
+        t.join();
+    }
+    EXPECT_EQ(right, 40);
+}
+
+TEST_F(AdminUsage, StatusTellsOfTheLedger)
+{
+    plane.book("ses_a", 1, 10, 1);
+    const json s = plane.admin("GET", "/admin/v1/status").read();
+    EXPECT_EQ(s["ready"], true);
+    EXPECT_EQ(s["ledger"]["rows_written"], 1);
+    EXPECT_EQ(s["ledger"]["failing"], false);
+    EXPECT_EQ(s["sessions"], 0);
+}
+
+}  // namespace
+}  // namespace keyhole::proxy::test
