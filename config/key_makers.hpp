@@ -52,7 +52,7 @@ inline std::string quoted(std::string_view text)
 
 inline std::string shown(double value)
 {
-    char text[64];
+    char text[512];
     return {text, std::to_chars(text, text + sizeof text, value, std::chars_format::fixed).ptr};
 }
 
@@ -140,20 +140,23 @@ key_spec<Target> number(std::string_view name, double least, double most, std::s
     constexpr bool whole = std::integral<field>;
     const std::string type = std::string(unit.empty() ? (whole ? "whole number" : "number") : unit) + ", " +
                              shown(least) + " to " + shown(most);
+    const std::string like = shown(static_cast<double>(at(defaults)));
     return {name,
             std::string(help),
             type,
-            shown(static_cast<double>(at(defaults))),
+            like,
             true,
             [=](Target& t, const node& value, const std::string& key, reading& with) {
                 const bool is_number =
                     value.what == node::type::integer || (!whole && value.what == node::type::number);
                 if (!is_number) {
                     return refuse_type(value, key, whole ? "a whole number" : "a number",
-                                       "write it without quotes and without a unit", with);
+                                       "write it" + (unit.empty() ? "" : " in " + std::string(unit)) +
+                                           " without quotes and without a unit, like " + like,
+                                       with);
                 }
                 if (!(value.number >= least && value.number <= most)) {  // refuses NaN as well
-                    with.out.refuse(value.where, key, "out of range",
+                    with.out.refuse(value.where, key, shown(value.number) + " is out of range",
                                     "allowed: " + shown(least) + " to " + shown(most));
                     return;
                 }

@@ -99,7 +99,15 @@ std::string did_you_mean(std::string_view name, const std::vector<std::string_vi
                          std::string otherwise)
 {
     const std::string_view best = closest(name, candidates);
-    return best.empty() ? std::move(otherwise) : "did you mean " + std::string(best) + "?";
+    if (!best.empty()) return "did you mean " + std::string(best) + "?";
+    // "timeout" may be any of three.
+    constexpr std::size_t shortest = 3;
+    std::string alike;
+    for (const std::string_view candidate : candidates) {
+        if (name.size() >= shortest && candidate.find(name) != std::string_view::npos)
+            alike += (alike.empty() ? "" : ", ") + std::string(candidate);
+    }
+    return alike.empty() ? std::move(otherwise) : "did you mean one of " + alike + "?";
 }
 
 }  // namespace keyhole::config

@@ -29,7 +29,7 @@ struct node {
     double number = 0;  ///< also of an integer
     bool boolean = false;
     std::vector<node> list;
-    std::vector<node_member> members;  ///< of a table, in no particular order
+    std::vector<node_member> members;  ///< of a table, in the file's order
 
     std::string where;  ///< "keyhole.toml:12:1", "environment KEYHOLE_LOG_LEVEL", "--set log.level"
     origin from = origin::file;
@@ -73,7 +73,7 @@ std::string_view other_name(std::string_view key) noexcept;
 /// The candidate that `name` is most likely a misspelling of, or "".
 std::string_view closest(std::string_view name, const std::vector<std::string_view>& candidates);
 
-/// "did you mean NAME?", or `otherwise`.
+/// "did you mean NAME?", or those that contain it, or `otherwise`.
 std::string did_you_mean(std::string_view name, const std::vector<std::string_view>& candidates,
                          std::string otherwise);
 

@@ -422,6 +422,17 @@ std::vector<key_spec<price_file>> make_price_keys()
 
 }  // namespace
 
+std::string known_names(const std::vector<std::string_view>& names)
+{
+    constexpr std::size_t readable = 8;
+    if (names.size() > readable) return "keyhole config prints all keys";
+    std::string all;
+    for (const std::string_view name : names) {
+        all += (all.empty() ? "one of: " : ", ") + std::string(name);
+    }
+    return all;
+}
+
 const std::vector<section_spec>& sections()
 {
     static const std::vector<section_spec> all = make_sections();

@@ -62,6 +62,9 @@ std::vector<std::string_view> names_of(const std::vector<Spec>& specs)
     return names;
 }
 
+/// "one of: format, path", where that is short enough to be read.
+std::string known_names(const std::vector<std::string_view>& names);
+
 /// Reads each member of `table` into `target`; unknown ones are problems. `prefix`: "log",
 /// "providers.openai".
 template <class Target>
@@ -76,7 +79,7 @@ void read_members(const std::vector<key_spec<Target>>& keys, const node& table, 
         }
         if (spec == nullptr) {
             with.out.refuse(value.where, full, "unknown key",
-                            did_you_mean(name, names_of(keys), "keyhole config prints all keys"));
+                            did_you_mean(name, names_of(keys), known_names(names_of(keys))));
             continue;
         }
         const std::string_view other = other_name(name);

@@ -2,8 +2,11 @@
 #include "config/node.hpp"
 #include "config/toml.hpp"
 
+#include <algorithm>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 namespace keyhole::config {
 namespace {
@@ -21,10 +24,19 @@ node convert(const toml::node& from, const std::string& path)
     to.where = position(path, from.source());
     if (const auto* table = from.as_table()) {
         to.what = node::type::table;
+        std::vector<const toml::key*>
+            keys;  // as they stand in the file, so that mistakes are said in that order
         for (const auto& [key, value] : *table) {
-            node member = convert(value, path);
-            member.where = position(path, key.source());
-            to.members.push_back({std::string(key.str()), std::move(member)});
+            keys.push_back(&key);
+        }
+        std::sort(keys.begin(), keys.end(), [](const toml::key* a, const toml::key* b) {
+            const auto &left = a->source().begin, &right = b->source().begin;
+            return std::pair(left.line, left.column) < std::pair(right.line, right.column);
+        });
+        for (const toml::key* key : keys) {
+            node member = convert(*table->get(key->str()), path);
+            member.where = position(path, key->source());
+            to.members.push_back({std::string(key->str()), std::move(member)});
         }
     } else if (const auto* array = from.as_array()) {
         to.what = node::type::list;
@@ -63,17 +75,24 @@ void mark(node& value, origin from, const std::string& where)
     }
 }
 
+/// "Error while parsing table header: expected ']'" -> "table header: expected ']'"
+std::string plainer(const std::string& words)
+{
+    constexpr std::string_view opening = "Error while parsing ";
+    return words.starts_with(opening) ? words.substr(opening.size()) : words;
+}
+
 void refuse(const std::string& path, const toml_mistake& mistake, findings& out)
 {
     std::string what;
     std::string remedy;
     switch (mistake.is) {
     case toml_mistake::kind::syntax:
-        what = "not valid TOML: " + mistake.what;
-        remedy = "values are 12, true, \"text\" or [ … ]; sections are [name]";
+        what = "not valid TOML: " + plainer(mistake.what);
+        remedy = "text stands in \"quotes\", a number has no unit, a section is [name]";
         break;
     case toml_mistake::kind::twice:
-        what = "given twice: " + mistake.what;
+        what = "given twice: " + plainer(mistake.what);
         remedy = "keep one of the two";
         break;
     case toml_mistake::kind::stray:

@@ -92,14 +92,15 @@ workers = "four"
 [state]
 journal_slots = 63
 )"),
-        ElementsAre("etc/keyhole.toml:1:1: levle: unknown key (keyhole config prints all sections)",
-                    "etc/keyhole.toml:7:2: limit: unknown section (did you mean limits?)",
-                    "etc/keyhole.toml:4:1: log.formt: unknown key (did you mean format?)",
-                    "etc/keyhole.toml:3:1: log.level: not a value that it can have (one of: debug, info, "
-                    "warn, error)",
-                    "etc/keyhole.toml:6:1: server.workers: expected a whole number, got a string (write it "
-                    "without quotes and without a unit)",
-                    "etc/keyhole.toml:9:1: state.journal_slots: out of range (allowed: 64 to 1048576)"));
+        ElementsAre(
+            "etc/keyhole.toml:1:1: levle: unknown key (keyhole config prints all sections)",
+            "etc/keyhole.toml:3:1: log.level: not a value that it can have (one of: debug, info, "
+            "warn, error)",
+            "etc/keyhole.toml:4:1: log.formt: unknown key (did you mean format?)",
+            "etc/keyhole.toml:6:1: server.workers: expected a whole number, got a string (write it "
+            "without quotes and without a unit, like 0)",
+            "etc/keyhole.toml:7:2: limit: unknown section (did you mean limits?)",
+            "etc/keyhole.toml:9:1: state.journal_slots: 63 is out of range (allowed: 64 to 1048576)"));
 }
 
 struct mistake {
@@ -123,12 +124,18 @@ TEST_F(Load, RefusesEachMistakeWithItsReason)
              mistake{"[log]\nlevel = 1979-05-27", "got a date or time"},
              mistake{"[log.level]\nx = 1", "got a section"},
              mistake{"[server]\nworkers = 1.5", "expected a whole number, got a number"},
-             mistake{"[server]\nworkers = -1", "server.workers: out of range (allowed: 0 to 1024)"},
+             mistake{"[server]\nworkers = -1", "server.workers: -1 is out of range (allowed: 0 to 1024)"},
              mistake{"[server]\nworkers = true", "got true or false"},
              mistake{"[server]\nworkers = 9223372036854775807", "out of range"},
-             mistake{"[server]\nshutdown_grace = nan", "server.shutdown_grace: out of range"},
+             mistake{"[server]\nshutdown_grace = nan", "server.shutdown_grace: nan is out of range"},
              mistake{"[server]\nshutdown_grace = inf", "out of range"},
              mistake{"[server]\nshutdown_grace = \"30s\"", "expected a number, got a string"},
+             mistake{"[limits]\nmax_body_bytes = \"64MB\"",
+                     "(write it in bytes without quotes and without a unit, like 67108864)"},
+             mistake{"[limits]\nmax_body_bytes = 64MB", "not valid TOML: decimal integer: "},
+             mistake{"[limits]\ntimeout = 1",
+                     "did you mean one of head_timeout, body_timeout, keepalive_timeout, write_timeout?"},
+             mistake{"[[prices]]\nfile = \"/x\"", "prices.file: unknown key (one of: format, path)"},
              mistake{"[state]\njournal_slots = 1048577", "out of range"},
              mistake{"[state]\ndirectory = \"var\"", "state.directory: the path is not absolute"},
              mistake{"[state]\ndirectory = \"\"", "state.directory: the path is empty"},
