@@ -382,8 +382,9 @@ std::vector<key_spec<provider_draft>> make_provider_keys()
                    "With the version segment, if the API has one.", read_base_url),
         special<P>("key", "reference to a secret", "\"env:OPENAI_API_KEY\"", false,
                    "env:NAME or file:/path; never the key itself.", read_key),
-        special<P>("keys", "list of references to secrets", "[\"env:OPENAI_KEY_1\", \"env:OPENAI_KEY_2\"]",
-                   false, "Several keys instead, used in turn; one that fails is rested.", read_keys),
+        special<P>(
+            "keys", "list of references to secrets", "[\"env:OPENAI_KEY_1\", \"env:OPENAI_KEY_2\"]", false,
+            "Several keys instead: a session stays with one, and gets the next while that rests.", read_keys),
         std::move(credential),
         special<P>("ca_file", "absolute path", "\"\"", true,
                    "Certificates (PEM) to trust instead of the system's; empty: the system's.", read_ca_file),
