@@ -1,5 +1,5 @@
 // How entries of the table of keys are made: typed reading with its complaints, and one maker for each kind
-// of key. Included by schema.cpp alone.
+// of key. Included by schema.cpp and key_readers.cpp alone.
 #pragma once
 
 #include "config/schema.hpp"

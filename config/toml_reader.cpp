@@ -3,6 +3,7 @@
 #include "config/toml.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -75,6 +76,20 @@ void mark(node& value, origin from, const std::string& where)
     }
 }
 
+/// The one value that `text` is in TOML, if it is one.
+std::optional<node> toml_value(const std::string& text)
+{
+    // One line only: a line break could carry other keys.
+    if (text.find_first_of("\r\n") != std::string::npos) return std::nullopt;
+    try {
+        const auto parsed = parse_toml("v = " + text, "");
+        if (parsed.size() != 1 || !parsed.contains("v")) return std::nullopt;
+        return convert(*parsed.get("v"), "");
+    } catch (const toml_mistake&) {
+        return std::nullopt;  // bare text
+    }
+}
+
 /// "Error while parsing table header: expected ']'" -> "table header: expected ']'"
 std::string plainer(const std::string& words)
 {
@@ -126,17 +141,11 @@ bool read_toml_file(const std::string& path, node& root, findings& out)
 node read_outside_value(const std::string& text, origin from, const std::string& where)
 {
     node value;
-    value.what = node::type::string;
-    value.text = text;
-    // One line only: a line break could carry other keys.
-    const std::string line = "v = " + text;
-    if (line.find_first_of("\r\n") == std::string::npos) {
-        try {
-            const auto parsed = parse_toml(line, "");
-            if (parsed.size() == 1 && parsed.contains("v")) value = convert(*parsed.get("v"), "");
-        } catch (const toml_mistake&) {
-            // bare text
-        }
+    if (auto written = toml_value(text)) {
+        value = std::move(*written);
+    } else {
+        value.what = node::type::string;
+        value.text = text;
     }
     mark(value, from, where);
     value.bare = text;
