@@ -22,15 +22,6 @@ bool is_secret(std::string_view key)
     return key == "key" || key == "keys" || key == "token";
 }
 
-std::string upper(std::string_view text)
-{
-    std::string out;
-    for (const char c : text) {
-        out.push_back(c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : (c == '-' ? '_' : c));
-    }
-    return out;
-}
-
 std::string lower(std::string_view text)
 {
     std::string out(text);
@@ -92,7 +83,8 @@ public:
             if (std::find(known_.begin(), known_.end(), name) != known_.end() || is_foreign(name) ||
                 provider_key(name))
                 continue;
-            std::vector<std::string_view> candidates(known_.begin(), known_.end());
+            const auto all = every_name();
+            const std::vector<std::string_view> candidates(all.begin(), all.end());
             out_.refuse(
                 "environment " + name, "", "names no key",
                 did_you_mean(name, candidates, "KEYHOLE_SECTION_KEY; keyhole config prints all keys"));
@@ -168,6 +160,26 @@ private:
         if (std::find(known_.begin(), known_.end(), variable) == known_.end())
             take(variable, {"providers", provider, std::string(best->name)});
         return true;
+    }
+
+    /// What a misspelt name may have meant.
+    std::vector<std::string> every_name() const
+    {
+        std::vector<std::string> all = known_;
+        const auto add = [&](std::string_view provider) {
+            for (const auto& key : provider_keys()) {
+                all.push_back(provider_env_prefix + upper(provider) + "_" + upper(key.name));
+            }
+        };
+        for (const provider_preset& preset : provider_presets()) {
+            add(preset.name);
+        }
+        if (const node* table = root_.find("providers")) {
+            for (const auto& [name, section] : table->members) {
+                add(name);
+            }
+        }
+        return all;
     }
 
     /// The configured provider that is spelled so in capitals, else the capitals in lower case.
@@ -283,8 +295,9 @@ std::vector<std::string> process_environment_names()
 std::string to_string(const problem& p)
 {
     std::string text = p.where;
+    const bool told = p.where == "--set " + p.key;
     for (const std::string* part : {&p.key, &p.what}) {
-        if (!part->empty()) text += (text.empty() ? "" : ": ") + *part;
+        if (!part->empty() && !(told && part == &p.key)) text += (text.empty() ? "" : ": ") + *part;
     }
     if (!p.remedy.empty()) text += " (" + p.remedy + ")";
     // One line, whatever stood in a name or a path.

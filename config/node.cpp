@@ -28,6 +28,15 @@ std::size_t distance(std::string_view a, std::string_view b)
 
 }  // namespace
 
+std::string upper(std::string_view text)
+{
+    std::string out;
+    for (const char c : text) {
+        out.push_back(c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : (c == '-' ? '_' : c));
+    }
+    return out;
+}
+
 const node* node::find(std::string_view name) const noexcept
 {
     const auto found =

@@ -70,6 +70,9 @@ bool overlay(node& root, const std::vector<std::string>& path, node value);
 /// The one other name under which the same thing can be written, or "".
 std::string_view other_name(std::string_view key) noexcept;
 
+/// A key's or a provider's name as it stands in the environment: "my-vllm" -> "MY_VLLM".
+std::string upper(std::string_view name);
+
 /// The candidate that `name` is most likely a misspelling of, or "".
 std::string_view closest(std::string_view name, const std::vector<std::string_view>& candidates);
 

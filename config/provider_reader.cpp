@@ -203,6 +203,16 @@ std::vector<provider> read_providers(const node* table, reading& with)
         if (auto p = assembly(name, find_provider_preset(name), section, with).run())
             found.push_back(std::move(*p));
     }
+    for (const provider_preset& preset : provider_presets()) {
+        const std::string variable(preset.key_env);
+        const bool waits = preset.base_url.empty() && with.secrets.has_variable(variable);
+        if (!found.empty() || with.out.problems.size() != problems || !waits) continue;
+        with.out.refuse("environment " + variable, "providers." + std::string(preset.name) + ".base_url",
+                        "its key is set, but not its address",
+                        "KEYHOLE_PROVIDERS_" + upper(preset.name) +
+                            "_BASE_URL=https://…, or base_url in [providers." + std::string(preset.name) +
+                            "]");
+    }
     if (found.empty() && with.out.problems.size() == problems) {
         with.out.refuse("configuration", "providers", "there is no provider to forward to",
                         "set OPENAI_API_KEY, ANTHROPIC_API_KEY or another provider's variable (or its "

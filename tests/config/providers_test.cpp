@@ -117,6 +117,17 @@ TEST_F(Providers, APresetWithoutAnAddressWaitsForIt)
                 ElementsAre(HasSubstr("providers.azure.base_url: no address is known for it")));
 }
 
+TEST_F(Providers, AKeyWhoseAddressIsMissingIsNamedWhereNothingElseIsConfigured)
+{
+    environment = {{"AZURE_OPENAI_API_KEY", "azure-key"}};
+    EXPECT_THAT(bad(""),
+                ElementsAre("environment AZURE_OPENAI_API_KEY: providers.azure.base_url: its key is set, but "
+                            "not its address (KEYHOLE_PROVIDERS_AZURE_BASE_URL=https://…, or base_url in "
+                            "[providers.azure])"));
+    environment["KEYHOLE_PROVIDERS_AZURE_BASE_URL"] = "https://me.openai.azure.com/openai/v1";
+    EXPECT_EQ(good("").providers.at(0).name, "azure");
+}
+
 struct mistake {
     std::string_view toml;
     std::string_view said;
