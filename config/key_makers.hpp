@@ -95,7 +95,7 @@ inline std::optional<std::string> socket_path(const node& value, const std::stri
                                               const std::string& key, reading& with)
 {
     constexpr std::size_t longest = 107;  // sun_path holds 108 bytes with its end
-    const auto path = path_of(value, text, key, with);
+    auto path = path_of(value, text, key, with);
     if (!path) return std::nullopt;
     if (path->size() > longest) {
         with.out.refuse(value.where, key,

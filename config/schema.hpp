@@ -56,6 +56,7 @@ template <class Spec>
 std::vector<std::string_view> names_of(const std::vector<Spec>& specs)
 {
     std::vector<std::string_view> names;
+    names.reserve(specs.size());
     for (const auto& spec : specs) {
         names.push_back(spec.name);
     }
@@ -72,7 +73,9 @@ void read_members(const std::vector<key_spec<Target>>& keys, const node& table, 
                   Target& target, reading& with)
 {
     for (const auto& [name, value] : table.members) {
-        const std::string full = prefix + "." + name;
+        std::string full = prefix;
+        full += '.';
+        full += name;
         const key_spec<Target>* spec = nullptr;
         for (const auto& k : keys) {
             if (k.name == name) spec = &k;

@@ -5,9 +5,8 @@
 namespace keyhole::config {
 namespace {
 
-/// The first non-ASCII byte outside of comments and one-line strings, where TOML allows none anyway; npos:
-/// there is none. toml++ 3.3 runs into undefined behaviour on such characters
-/// (is_non_ascii_horizontal_whitespace), so it never sees them.
+/// The first non-ASCII byte outside of comments and strings, where TOML allows none (toml++ takes some for
+/// white space); npos: there is none.
 std::size_t stray_character(std::string_view toml) noexcept
 {
     enum class in : std::uint8_t { code, comment, basic, literal, long_basic, long_literal };
@@ -15,8 +14,7 @@ std::size_t stray_character(std::string_view toml) noexcept
     std::size_t at = toml.starts_with("\xEF\xBB\xBF") ? 3 : 0;
     for (; at < toml.size(); ++at) {
         const char c = toml[at];
-        const bool quoted = state == in::basic || state == in::literal;
-        if ((static_cast<unsigned char>(c) & 0x80) != 0 && !quoted && state != in::comment) return at;
+        if (state == in::code && (static_cast<unsigned char>(c) & 0x80) != 0) return at;
         const bool three = at + 2 < toml.size() && toml[at + 1] == c && toml[at + 2] == c;
         switch (state) {
         case in::code:
@@ -34,14 +32,12 @@ std::size_t stray_character(std::string_view toml) noexcept
                 state = in::code;
             } else if (c == '\\' && state == in::basic) {
                 ++at;
-                if (at < toml.size() && (static_cast<unsigned char>(toml[at]) & 0x80) != 0) return at;
             }
             break;
         case in::long_basic:
         case in::long_literal:
             if (c == '\\' && state == in::long_basic) {
                 ++at;
-                if (at < toml.size() && (static_cast<unsigned char>(toml[at]) & 0x80) != 0) return at;
             } else if (three && c == (state == in::long_basic ? '"' : '\'')) {
                 state = in::code;
                 at += 2;
