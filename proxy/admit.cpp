@@ -166,12 +166,8 @@ failure find_provider(exchange& x)
                 "This session may not use the operation " + std::string(x.way->operation) + ".",
                 {},
                 0};
-    if (x.to->provider.credential != config::credential_style::none) {
-        if (x.to->provider.keys.empty())
-            return {
-                errc::provider_not_configured, "The provider " + x.to->provider.name + " has no key.", {}, 0};
-        x.key = x.to->provider.keys.front();
-    }
+    if (x.to->provider.credential != config::credential_style::none && x.to->provider.keys.empty())
+        return {errc::provider_not_configured, "The provider " + x.to->provider.name + " has no key.", {}, 0};
     return {};
 }
 

@@ -161,6 +161,7 @@ task<failure> relay_answer(relaying& r)
         co_return bad;
     }
     prepare(r);
+    judge_key(x);
     const bool unreadable = r.watch && !r.watch->knows_coding();
     if (unreadable && x.answer.framing != http::body_framing::none) {
         account(x, metering::outcome::provider_cut, "unknown_coding",
