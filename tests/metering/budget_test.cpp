@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <random>
 #include <string>
 #include <variant>
+#include <vector>
 
 namespace keyhole::metering {
 
@@ -246,6 +248,147 @@ TEST(Budget, AClockSetBackOverAWindowsEdgeFindsBothWindowsAsTheyWere)
     EXPECT_EQ(b->left(eve + minute).requests, 3) << "the stricter of both";
     late.release();
     EXPECT_EQ(b->left(eve).requests, 4);
+}
+
+std::vector<limit> limits_of(std::initializer_list<const char*> texts)
+{
+    std::vector<limit> parsed;
+    for (const char* text : texts) {
+        parsed.push_back(parse_limit(text).value());
+    }
+    return parsed;
+}
+
+TEST(Budget, BUDGET_HOLDS_OtherLimitsStillCountWhatIsInFlight)
+{
+    const auto b = with("acc", {"usd=1"});
+    auto first = granted(b->reserve({.nano_usd = 400, .tokens = 30, .counts_request = true}, eve));
+    auto other = granted(b->reserve({.nano_usd = 500, .tokens = 40, .counts_request = true}, eve));
+    b->replace_limits(limits_of({"usd=2", "tokens=100", "requests=3", "usd/day=1"}), eve,
+                      [](const limit&) { return 0; });
+    auto states = b->state(eve);
+    EXPECT_EQ(states[0].reserved, 900);
+    EXPECT_EQ(states[1].reserved, 70);
+    EXPECT_EQ(states[2].used, 2) << "the requests in flight are in no ledger yet";
+    EXPECT_EQ(states[3].reserved, 900);
+    auto third = granted(b->reserve(tokens(30), eve));
+    EXPECT_EQ(refused(b->reserve(money(1), eve)).which.unit, limit_unit::requests);
+    third.release();
+    other.release();
+    first.settle(100, 7, eve);
+    states = b->state(eve);
+    EXPECT_EQ(states[0].used, 100);
+    EXPECT_EQ(states[1].used, 7);
+    EXPECT_EQ(states[2].used, 1);
+    EXPECT_TRUE(b->idle());
+}
+
+TEST(Budget, BUDGET_HOLDS_ALimitThatOnlyChangesItsValueKeepsWhatTheLedgerHasNotWrittenYet)
+{
+    const auto b = with("acc", {"usd=1"});
+    granted(b->reserve(money(usd), eve)).settle(usd, 0, eve);
+    b->replace_limits(limits_of({"usd=1.5"}), eve, [](const limit&) { return 0; });
+    EXPECT_EQ(b->state(eve)[0].used, usd);
+    refused(b->reserve(money(usd), eve));
+}
+
+TEST(Budget, BUDGET_HOLDS_WhatSettlesWhileTheLedgerIsReadIsNotForgotten)
+{
+    const auto b = with("acc", {});
+    auto r = granted(b->reserve({.nano_usd = 500, .tokens = 5, .counts_request = true}, eve));
+    b->replace_limits(limits_of({"usd=1"}), eve, [&](const limit&) {
+        r.settle(300, 3, eve);
+        return std::int64_t{1000};
+    });
+    EXPECT_EQ(b->state(eve)[0].used, 1300);
+    EXPECT_TRUE(b->idle());
+}
+
+TEST(Budget, BUDGET_HOLDS_HugeReservationsGiveBackExactlyWhatTheyTook)
+{
+    const auto b = with("acc", {});
+    auto first = granted(b->reserve({.nano_usd = INT64_MAX, .tokens = INT64_MAX}, eve));
+    auto other = granted(b->reserve({.nano_usd = INT64_MAX, .tokens = INT64_MAX}, eve));
+    b->replace_limits(limits_of({"usd=1", "tokens=10"}), eve, [](const limit&) { return 0; });
+    EXPECT_EQ(b->state(eve)[0].reserved, INT64_MAX);
+    first.release();
+    EXPECT_EQ(b->state(eve)[0].reserved, INT64_MAX) << "the second still holds as much";
+    refused(b->reserve(money(1), eve));
+    other.release();
+    EXPECT_EQ(b->state(eve)[0].reserved, 0);
+    EXPECT_EQ(b->state(eve)[1].reserved, 0);
+    EXPECT_TRUE(b->idle());
+    granted(b->reserve(money(usd), eve));
+}
+
+TEST(Budget, BUDGET_HOLDS_AnyInterleavingLeavesTheSumOfWhatSettledAndNothingReserved)
+{
+    for (unsigned seed = 1; seed <= 200; ++seed) {
+        std::mt19937 random(seed);
+        const auto below = [&](std::int64_t n) {
+            return std::uniform_int_distribution<std::int64_t>(0, n - 1)(random);
+        };
+        const auto account = with("acc", {"usd=0.00001", "tokens=5000", "requests=60"});
+        std::vector<std::shared_ptr<budget>> sessions;
+        for (int i = 0; i < 3; ++i) {
+            sessions.push_back(with("ses", {"usd=0.000006", "tokens/day=4000", "concurrency=5"}, account));
+        }
+        struct open_request {
+            reservation r;
+            std::size_t session;
+        };
+        std::vector<open_request> open;
+        std::int64_t spent = 0;
+        std::int64_t counted = 0;
+        std::int64_t requests = 0;
+        std::vector<std::int64_t> spent_by(sessions.size());
+        const auto from_ledger = [&](const limit& l) {
+            return l.unit == limit_unit::usd ? spent : l.unit == limit_unit::tokens ? counted : requests;
+        };
+        const auto finish_one = [&] {
+            const auto at = static_cast<std::size_t>(below(static_cast<std::int64_t>(open.size())));
+            open_request o = std::move(open[at]);
+            open.erase(open.begin() + static_cast<std::ptrdiff_t>(at));
+            if (below(3) == 0) return;  // forgotten: released
+            const std::int64_t cost = below(o.r.held().nano_usd + 1);
+            const std::int64_t n = below(o.r.held().tokens + 1);
+            o.r.settle(cost, n, eve);
+            spent += cost;
+            counted += n;
+            ++requests;
+            spent_by[o.session] += cost;
+        };
+        for (int step = 0; step < 400; ++step) {
+            const std::int64_t what = below(10);
+            if (what < 5) {
+                const auto s = static_cast<std::size_t>(below(3));
+                auto answer = sessions[s]->reserve(
+                    {.nano_usd = below(900), .tokens = below(400), .counts_request = true}, eve);
+                if (auto* r = std::get_if<reservation>(&answer)) open.push_back({std::move(*r), s});
+            } else if (what < 9) {
+                if (!open.empty()) finish_one();
+            } else if (below(2) == 0) {
+                account->replace_limits(limits_of({"usd=0.00001", "tokens=5000", "requests=60"}), eve,
+                                        from_ledger);
+            } else {
+                account->replace_limits(limits_of({"requests/month=60", "usd/day=0.00001"}), eve,
+                                        from_ledger);
+            }
+            ASSERT_LE(spent, 10'000) << "seed " << seed;
+            ASSERT_LE(requests + static_cast<std::int64_t>(open.size()), 60) << "seed " << seed;
+        }
+        while (!open.empty()) {
+            finish_one();
+        }
+        ASSERT_TRUE(account->idle()) << "seed " << seed;
+        for (const limit_state& s : account->state(eve)) {
+            ASSERT_EQ(s.used, from_ledger(s.which)) << to_string(s.which) << ", seed " << seed;
+        }
+        for (std::size_t i = 0; i < sessions.size(); ++i) {
+            ASSERT_TRUE(sessions[i]->idle());
+            ASSERT_EQ(sessions[i]->state(eve)[0].used, spent_by[i]) << "seed " << seed;
+        }
+    }
 }
 
 TEST(Budget, ContinuesWithWhatTheLedgerHolds)
