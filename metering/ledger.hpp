@@ -53,6 +53,12 @@ struct usage_query {
     std::string provider;
     std::string model;
     unsigned limit = 1000;
+    /// A row of an export's last page: rows() goes on behind it, oldest first.
+    struct place {
+        std::int64_t ended_us = 0;
+        std::string id;  ///< as format_request_id writes it; empty: before all of that time
+    };
+    std::optional<place> after;
 };
 
 struct ledger_health {
@@ -87,7 +93,7 @@ public:
 
     /// Grouped sums, largest cost first (days in order). The first of the pair is the group's name.
     std::vector<std::pair<std::string, usage_sum>> usage(const usage_query& q) const;
-    /// The newest rows that match, newest first.
+    /// The newest rows that match, newest first; with `after` the oldest ones behind it, oldest first.
     std::vector<record> rows(const usage_query& q) const;
     /// All rows that match, oldest first, one at a time (exports); stops when `each` returns false.
     void each_row(const usage_query& q, const std::function<bool(const record&)>& each) const;

@@ -173,11 +173,19 @@ void walk(const std::string& path, const usage_query& q, bool newest_first, std:
 {
     const filters where(q);
     sqlite::connection db = open_for_reading(path);
-    const std::string order = newest_first ? " ORDER BY ended_us DESC, id DESC" : " ORDER BY ended_us, id";
+    std::string order = newest_first ? " ORDER BY ended_us DESC, id DESC" : " ORDER BY ended_us, id";
+    if (q.after) order = " AND (ended_us, hex(request_id)) > (?4, ?5) ORDER BY ended_us, request_id";
     sqlite::statement s = db.prepare("SELECT " + schema::row_columns() +
                                      " FROM requests WHERE ended_us >= ?1 AND ended_us < ?2" +
                                      where.on_rows() + order + " LIMIT ?3");
     s.bind(1, q.since_us).bind(2, q.until_us).bind(3, limit);
+    std::string id;
+    if (q.after) {
+        for (const char c : q.after->id) {
+            if (c != '-') id += c >= 'a' && c <= 'f' ? static_cast<char>(c - 'a' + 'A') : c;
+        }
+        s.bind(1, std::max(q.since_us, q.after->ended_us)).bind(4, q.after->ended_us).bind(5, id);
+    }
     where.bind(s);
     while (s.step()) {
         if (!each(schema::read_row(s))) return;

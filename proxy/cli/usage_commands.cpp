@@ -17,8 +17,11 @@ namespace {
 
 using nlohmann::json;
 
+constexpr std::size_t rows_a_page = 1000;
+
 struct usage_options : common_options {
     bool as_csv = false;
+    bool as_lines = false;
     std::string by = "session";
     std::string since, until, session, sandbox, account, provider, model;
     unsigned limit = 0;
@@ -41,7 +44,7 @@ std::string query_of(const usage_options& o)
     return out;
 }
 
-void print_csv(const json& rows, const std::vector<std::string>& members)
+void print_csv(const json& rows, const std::vector<std::string>& members, bool heading = true)
 {
     table t(members);
     for (const auto& row : rows) {
@@ -52,7 +55,8 @@ void print_csv(const json& rows, const std::vector<std::string>& members)
         }
         t.add(std::move(cells));
     }
-    print(t.csv());
+    const std::string text = t.csv();
+    print(heading ? text : text.substr(text.find('\n') + 1));
 }
 
 constexpr std::array sums{"requests",       "total_input",       "cache_read",         "cache_write_5m",
@@ -135,50 +139,91 @@ void usage(const usage_options& o)
     print(t.text());
 }
 
+/// Every column of a row.
+const std::vector<std::string> row_columns{"request_id",
+                                           "received_us",
+                                           "forwarded_us",
+                                           "first_byte_us",
+                                           "first_token_us",
+                                           "ended_us",
+                                           "session",
+                                           "account",
+                                           "sandbox",
+                                           "run",
+                                           "attempt",
+                                           "provider",
+                                           "route",
+                                           "wire",
+                                           "model",
+                                           "answered_model",
+                                           "status",
+                                           "outcome",
+                                           "error",
+                                           "usage_source",
+                                           "stream",
+                                           "agent_gone",
+                                           "input",
+                                           "cache_read",
+                                           "cache_write_5m",
+                                           "cache_write_1h",
+                                           "output",
+                                           "output_reasoning",
+                                           "input_audio",
+                                           "output_audio",
+                                           "input_image",
+                                           "output_image",
+                                           "web_searches",
+                                           "total_input",
+                                           "total_output",
+                                           "total_tokens",
+                                           "total_mismatch",
+                                           "priced",
+                                           "cost_nano_usd",
+                                           "cost_usd",
+                                           "provider_cost_nano_usd",
+                                           "reserved_nano_usd",
+                                           "service_tier",
+                                           "provider_request_id",
+                                           "answer_id",
+                                           "price_version",
+                                           "bytes_in",
+                                           "bytes_out"};
+
+void print_lines(const json& rows)
+{
+    std::string text;
+    for (const auto& r : rows) {
+        text += r.dump() + '\n';
+    }
+    print(text);
+}
+
+/// All rows of a range, oldest first, a page at a time: neither side holds more than a page.
+void export_all(const usage_options& o)
+{
+    const admin_client client(o.admin);
+    const std::string filters = query_of(o);
+    const std::string target = "/admin/v1/requests" + filters + (filters.empty() ? "?" : "&") +
+                               "limit=" + std::to_string(rows_a_page) + "&after=";
+    std::string after = "0";
+    for (bool first = true;; first = false) {
+        const json rows = client.get(target + after);
+        if (o.as_lines)
+            print_lines(rows);
+        else if (first || !rows.empty())
+            print_csv(rows, row_columns, first);
+        if (rows.size() < rows_a_page) return;
+        after = text_of(rows.back(), "ended_us") + '.' + text_of(rows.back(), "request_id");
+    }
+}
+
 void requests(const usage_options& o)
 {
+    if ((o.as_csv || o.as_lines) && o.limit == 0) return export_all(o);
     const json rows = admin_client(o.admin).get("/admin/v1/requests" + query_of(o));
     if (o.as_json) return print_json(rows);
-    if (o.as_csv)
-        return print_csv(rows, {"request_id",
-                                "received_us",
-                                "ended_us",
-                                "session",
-                                "account",
-                                "sandbox",
-                                "run",
-                                "attempt",
-                                "provider",
-                                "route",
-                                "model",
-                                "answered_model",
-                                "status",
-                                "outcome",
-                                "error",
-                                "usage_source",
-                                "stream",
-                                "agent_gone",
-                                "input",
-                                "cache_read",
-                                "cache_write_5m",
-                                "cache_write_1h",
-                                "output",
-                                "output_reasoning",
-                                "input_audio",
-                                "output_audio",
-                                "input_image",
-                                "output_image",
-                                "web_searches",
-                                "total_tokens",
-                                "priced",
-                                "cost_nano_usd",
-                                "cost_usd",
-                                "service_tier",
-                                "provider_request_id",
-                                "answer_id",
-                                "price_version",
-                                "bytes_in",
-                                "bytes_out"});
+    if (o.as_lines) return print_lines(rows);
+    if (o.as_csv) return print_csv(rows, row_columns);
     if (rows.empty()) return print("no requests\n");
     table t({"RECEIVED (UTC)", "REQUEST", "SESSION", "MODEL", ">STATUS", "OUTCOME", "USAGE", ">INPUT",
              ">OUTPUT", ">USD", ">MS"});
@@ -238,6 +283,7 @@ void add_usage_commands(CLI::App& app, int& exit_code)
         auto rows_of = std::make_shared<usage_options>();
         CLI::App* c = parent.add_subcommand("requests", "The newest requests, one a line");
         add_filters(*c, *rows_of);
+        c->add_flag("--jsonl", rows_of->as_lines, "One JSON object a line; as --csv all rows, oldest first");
         c->callback([rows_of, &exit_code] { report(exit_code, [&] { requests(*rows_of); }); });
     };
     add_requests(app);

@@ -72,6 +72,18 @@ std::int64_t time_of(const std::string& name, const std::string& text, std::int6
     }
 }
 
+/// "1700000000000000.0190…": the end and the id of the last row that an export has; "0": from the beginning.
+metering::usage_query::place place_of(const std::string& text)
+{
+    metering::usage_query::place at;
+    const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), at.ended_us);
+    const bool last = end == text.data() + text.size();
+    if (ec != std::errc{} || at.ended_us < 0 || (!last && *end != '.'))
+        throw std::invalid_argument("after: expected 0, or ended_us.request_id of the last row");
+    if (!last) at.id.assign(end + 1, text.data() + text.size());
+    return at;
+}
+
 metering::usage_query query_of(const admin_request& r, bool grouped)
 {
     metering::usage_query q;
@@ -94,11 +106,13 @@ metering::usage_query query_of(const admin_request& r, bool grouped)
             q.provider = value;
         else if (name == "model")
             q.model = value;
+        else if (name == "after" && !grouped)
+            q.after = place_of(value);
         else if (name == "limit")
             q.limit = count_of(value);
         else
             throw std::invalid_argument("unknown parameter \"" + name.substr(0, 64) +
-                                        "\" (one of: " + (grouped ? "by, " : "") +
+                                        "\" (one of: " + (grouped ? "by, " : "after, ") +
                                         "since, until, session, account, sandbox, provider, model, limit)");
     }
     if (q.since_us >= q.until_us) throw std::invalid_argument("since: is not before until");

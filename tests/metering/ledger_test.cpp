@@ -9,6 +9,7 @@
 #include <atomic>
 #include <map>
 #include <mutex>
+#include <set>
 #include <thread>
 
 namespace keyhole::metering {
@@ -337,6 +338,36 @@ TEST(Ledger, StopsAnExportWhereAsked)
         return times.size() < 3;
     });
     EXPECT_THAT(times, ::testing::ElementsAre(1, 2, 3)) << "oldest first";
+}
+
+TEST(Ledger, PagesOfAnExportHoldEveryRowOnceAlsoWhereManyEndAtTheSameTime)
+{
+    books_on_disk b;
+    std::mt19937 random(11);
+    for (int i = 0; i < 100; ++i) {
+        b.add(random_record(random, some_day + i / 40));
+    }
+    ASSERT_TRUE(b.books.flush(10));
+    usage_query q;
+    q.limit = 7;
+    q.after.emplace();
+    std::set<std::string> seen;
+    std::int64_t last_us = 0;
+    std::size_t rows = 0;
+    while (true) {
+        const auto page = b.books.rows(q);
+        for (const record& r : page) {
+            const auto id = format_request_id(r.request_id);
+            EXPECT_TRUE(seen.emplace(id.data(), id.size()).second);
+            EXPECT_GE(r.ended_us, last_us);
+            last_us = r.ended_us;
+            q.after->ended_us = r.ended_us;
+            q.after->id.assign(id.data(), id.size());
+        }
+        rows += page.size();
+        if (page.size() < q.limit) break;
+    }
+    EXPECT_EQ(rows, 100U);
 }
 
 TEST(Ledger, GivesARowWithoutAnEndTheTimeOfItsCommit)
