@@ -87,15 +87,15 @@ struct exchange {
 task<exchange_verdict> run_exchange(connection& agent);
 
 // The steps, each in the file of its name.
-task<failure> read_head(exchange& x);     ///< read_head.cpp: within the limits, strictly framed
-failure admit(exchange& x);               ///< admit.cpp: who asks, where to, may they
+task<failure> read_head(exchange& x);      ///< read_head.cpp: within the limits, strictly framed
+failure admit(exchange& x);                ///< admit.cpp: who asks, where to, may they
 task<failure> check_objects(exchange& x);  ///< objects.cpp: stored things belong to who made them
-task<failure> read_body(exchange& x);     ///< read_body.cpp: bounded; model, stream, max_tokens found in it
-failure reserve(exchange& x);             ///< reserve.cpp: model allowed and priced, budget held
-task<failure> lease(exchange& x);         ///< forward.cpp: a connection to the provider
-failure open_slot(exchange& x);           ///< account.cpp: from here on there will be exactly one row
-task<failure> forward(exchange& x);       ///< forward.cpp: head rebuilt, one credential injected, body sent
-task<failure> relay(exchange& x);         ///< relay.cpp: the answer, as it comes, to the agent and the meter
+task<failure> read_body(exchange& x);      ///< read_body.cpp: bounded; model, stream, max_tokens found in it
+failure reserve(exchange& x);              ///< reserve.cpp: model allowed and priced, budget held
+task<failure> lease(exchange& x);          ///< forward.cpp: a connection to the provider
+failure open_slot(exchange& x);            ///< account.cpp: from here on there will be exactly one row
+task<failure> forward(exchange& x);        ///< forward.cpp: head rebuilt, one credential injected, body sent
+task<failure> relay(exchange& x);  ///< relay/relay.cpp: the answer, as it comes, to the agent and the meter
 void account(exchange& x, metering::outcome end, std::string_view error,
              std::string_view log_detail);  ///< account.cpp: once
 

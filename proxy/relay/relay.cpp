@@ -1,0 +1,190 @@
+// Step 10: the answer, as it comes. Each read leaves for the agent at once (NOTHING_WAITS) in one write; the
+// meter looks at the same bytes afterwards. A slow agent holds back the provider, not memory: nothing is read
+// while a write waits. What the agent must not see (the key, an inserted usage chunk) is taken out in place.
+// A cut answer never looks whole.
+#include "proxy/relay/relaying.hpp"
+
+namespace keyhole::proxy {
+namespace {
+
+void note_progress(relaying& r)
+{
+    // What a kill -9 would leave: the journal slot is kept current with the best-known usage.
+    auto& row = r.x.row();
+    const auto& seen = r.x.meter->so_far();
+    if (row.counts == seen.counts) return;
+    const auto cost = r.x.rt->prices->price(row.provider.view(), row.model.view(), {}, seen.counts);
+    row.cost_nano_usd = cost.nano_usd;
+    row.priced = cost.priced;
+    row.counts = seen.counts;
+    row.source = seen.source == metering::usage_source::none ? metering::usage_source::none
+                                                             : metering::usage_source::provider_partial;
+}
+
+/// The body, read by read.
+task<failure> relay_body(relaying& r)
+{
+    auto& x = r.x;
+    auto& row = x.row();
+    const auto idle = seconds_of(x.to->provider.idle_timeout);
+    r.left = x.answer.content_length;
+    if (x.answer.framing == http::body_framing::none) r.done = true;
+    bool first = true;
+    while (true) {
+        payload p = decode(r);
+        if (r.chunks.failed()) {
+            account(x, metering::outcome::provider_cut, "bad_chunk", "malformed chunked answer");
+            co_return failure{errc::provider_bad_answer, "The provider's answer is malformed.", {}, 0};
+        }
+        row.bytes_out += static_cast<std::int64_t>(p.size);
+        if (r.made) r.made->feed(p.view());
+        if (p.size != 0 && row.first_token_us == 0 && x.answer.status < 300)
+            row.first_token_us = metering::now_us();
+        const std::string_view metered = p.view();
+        if (r.done) {
+            // The last piece: the row is settled before the agent learns that the answer is over.
+            x.meter->feed(metered);
+            mask(r, p);
+            if (!vouch(r, p)) co_return key_came_back(x);
+            const bool whole = finish(r);
+            if (!r.c.agent_gone()) {
+                const bool written = co_await send(r, p, whole);
+                if (!written) x.reuse.cancelled = r.c.cut() != cut_reason::none;
+            }
+            if (!whole) co_return broke_off(x);
+            co_return failure{};
+        }
+        if (!r.hung_up && r.c.agent_gone()) hang_up(r);
+        if (r.hung_up) {
+            x.meter->feed(metered);
+            r.drained += metered.size();
+            if (r.drained > x.rt->settings->gone.drain_bytes) x.line->close();
+        } else if (p.size != 0 || first) {
+            // The framing overwrites what surrounds the payload, never the payload: the meter reads it after
+            // the write.
+            payload out = p;
+            mask(r, out);
+            const bool held_back =
+                !r.carry.empty();  // then the framing stands on bytes that the meter has not seen
+            if (held_back) x.meter->feed(metered);
+            if (!vouch(r, out)) co_return key_came_back(x);
+            const bool written = co_await send(r, out, false);
+            if (!held_back) x.meter->feed(metered);
+            if (!written && r.c.cut() == cut_reason::none) hang_up(r);
+        }
+        first = false;
+        note_progress(r);
+        if (!r.hung_up) r.c.limit().expect(waiting_for::answer, idle);
+        error_code ec;
+        const std::size_t n = co_await read_some(r, ec);
+        if (n != 0) continue;
+        if (ec == asio::error::eof && x.answer.framing == http::body_framing::until_close &&
+            r.c.cut() == cut_reason::none)
+        {
+            r.done = true;
+            payload rest{r.raw(), 0};
+            mask(r, rest);
+            if (!vouch(r, rest)) co_return key_came_back(x);
+            const bool whole = finish(r);
+            if (!r.c.agent_gone()) co_await send(r, rest, whole);
+            if (!whole) co_return broke_off(x);
+            x.head.keep_alive = x.head.keep_alive && r.to_agent_chunked;
+            co_return failure{};
+        }
+        account(x, cut_outcome(r), cut_error(r), ec.message());
+        co_return cut(x, ec.message());
+    }
+}
+
+/// Decides how the answer goes on: framing towards the agent, and whether an inserted usage chunk must come
+/// out.
+void prepare(relaying& r)
+{
+    auto& x = r.x;
+    auto& row = x.row();
+    const auto type = x.answer.get("content-type");
+    const auto coding = x.answer.get("content-encoding");
+    const bool identity = coding.empty() || http::iequals(coding, "identity");
+    const bool events = type.substr(0, 17) == "text/event-stream";
+    row.status = static_cast<std::int16_t>(x.answer.status);
+    auto provider_id = x.answer.get("request-id");
+    if (provider_id.empty()) provider_id = x.answer.get("x-request-id");
+    row.provider_request_id = provider_id;
+    row.stream = row.stream || events;
+    x.meter.emplace(x.way->wire, metering::answer_head{x.answer.status, type, coding});
+    if (events) {
+        x.counted_stream = true;
+        r.c.home().shared().meters.stream_started();
+    }
+    if (x.key && !identity) r.watch.emplace(coding, x.key->reveal());
+    if (x.edit && events && identity && x.answer.status == 200) r.filter.emplace();
+    const bool makes = x.way->objects == object_rule::makes && x.way->wire == metering::wire::none;
+    const bool looks_at_batch = x.way->objects == object_rule::uses && x.way->path == "/batches/{id}";
+    if ((makes || looks_at_batch) && x.answer.status < 300) r.made.emplace();
+}
+
+task<failure> relay_answer(relaying& r)
+{
+    auto& x = r.x;
+    failure bad = co_await read_answer_head(r);
+    if (bad) {
+        const bool waited = r.c.agent_gone() || r.c.cut() != cut_reason::none || r.cancelled;
+        account(x, waited ? cut_outcome(r) : metering::outcome::provider_down,
+                bad.code == errc::provider_bad_answer ? std::string_view("bad_answer") : cut_error(r),
+                bad.log_detail);
+        co_return bad;
+    }
+    prepare(r);
+    const bool unreadable = r.watch && !r.watch->knows_coding();
+    if (unreadable && x.answer.framing != http::body_framing::none) {
+        account(x, metering::outcome::provider_cut, "unknown_coding",
+                "an answer in a coding that nobody asked for");
+        co_return failure{errc::provider_bad_answer,
+                          "The provider's answer came in a coding that nobody asked for.",
+                          "unknown content-encoding", 0};
+    }
+    const bool listing = x.way->objects == object_rule::lists && x.answer.status == 200;
+    if ((x.answer.status >= 400 || listing) && x.answer.framing != http::body_framing::none) {
+        failure f = co_await relay_whole(r);
+        co_return f;
+    }
+    std::optional<std::uint64_t> length;
+    if (x.answer.framing == http::body_framing::length && !r.filter)
+        length = x.answer.content_length;
+    else if (x.answer.framing == http::body_framing::none && x.answer.status != 204 && x.answer.status != 304)
+        length = 0;
+    bool keeps_alive = true;
+    const bool has_body = x.answer.framing != http::body_framing::none;
+    r.to_agent_chunked = has_body && !length && x.head.http_1_1;
+    if (has_body && !length && !x.head.http_1_1) keeps_alive = false;
+    r.head = build_answer_head(x, length, r.to_agent_chunked, keeps_alive);
+    x.head.keep_alive = keeps_alive;
+    failure f = co_await relay_body(r);
+    co_return f;
+}
+
+}  // namespace
+
+task<failure> relay(exchange& x)
+{
+    auto& c = x.agent;
+    failure out;
+    {
+        relaying r(x);
+        c.set_on_hangup([&r] { hang_up(r); });
+        c.watch_for_hangup();
+        if (c.agent_gone()) hang_up(r);
+        failure f = co_await relay_answer(r);
+        out = std::move(f);
+        c.stop_watching();
+        c.set_on_hangup(nullptr);
+    }
+    c.set_upstream(nullptr);
+    c.limit().rest();
+    if (!out && upstream::may_reuse(x.reuse) && c.cut() == cut_reason::none)
+        c.home().pool().give_back(std::move(x.line));
+    x.line.reset();
+    co_return out;
+}
+
+}  // namespace keyhole::proxy
