@@ -255,7 +255,7 @@ def slow():
             except OSError:
                 break
     got = status_of(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-    results["slow heads held"] = len(crowd)
+    attempt("many slow heads: there were many", "" if len(crowd) >= 1000 else len(crowd))
     for s in crowd:
         s.close()
     deadline = time.monotonic() + 10
