@@ -5,7 +5,9 @@
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wundef"
+#ifndef __clang__
 #pragma GCC diagnostic ignored "-Wuseless-cast"
+#endif
 #pragma push_macro("NDEBUG")
 #undef NDEBUG
 #define TOML_HEADER_ONLY 1
