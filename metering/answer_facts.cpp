@@ -382,7 +382,9 @@ void answer_facts::say(const path_action& action, const json_scalar& value)
         if (value.length != 0 && action.rank == text_rank_) ++reading_.text.deltas;
         break;
     case fact::call:
-        if (text) ++reading_.text.calls;
+        if (!text) break;
+        ++reading_.text.calls;
+        reading_.text.call_bytes += value.length;
         break;
     case fact::sealed: {
         if (value.kind != type::string || value.length == 0) break;

@@ -4,14 +4,14 @@
 
 namespace keyhole::metering {
 
-best_known best_known_usage(const reading& seen, const answer_context& of) noexcept
+best_known best_known_usage(const reading& seen, const answer_context& of)
 {
     best_known out{seen.counts, seen.source};
     const bool cut = !of.complete && !seen.terminal;
     const std::int64_t written = estimate_output(of.format, seen.text, of.streamed);
     if (seen.source == usage_source::none && (!seen.text.empty() || cut)) {
         out.counts = {};
-        out.counts.input = estimate_input(of.request_text_bytes);
+        out.counts.input = estimate_input(of.format, of.request_body);
         out.counts.output = written;
         out.source = usage_source::estimated;
     } else if (cut && written > seen.counts.all_output()) {

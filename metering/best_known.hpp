@@ -4,7 +4,7 @@
 
 #include "metering/meter.hpp"
 
-#include <cstdint>
+#include <string_view>
 
 namespace keyhole::metering {
 
@@ -17,12 +17,12 @@ struct best_known {
 struct answer_context {
     wire format = wire::none;
     bool streamed = false;
-    bool complete = false;                 ///< the answer came to its end
-    std::uint64_t request_text_bytes = 0;  ///< as request_facts counts them
+    bool complete = false;               ///< the answer came to its end
+    std::string_view request_body = {};  ///< JSON, or empty
 };
 
 /// TOKENS_EXACT: `provider` counts stay as they are; a cut answer keeps what the provider said until then,
 /// and what it wrote beyond that is estimated.
-best_known best_known_usage(const reading& seen, const answer_context& of) noexcept;
+best_known best_known_usage(const reading& seen, const answer_context& of);
 
 }  // namespace keyhole::metering

@@ -1,7 +1,7 @@
 // How many tokens a text is taken for where nobody counted them: an answer that was cut before its provider
 // reported, a provider that never reports. Every number that comes from here is marked `estimated` in the
 // ledger. The rules know a wire and a script, never a model or a provider: `keyhole-cuts` measures how far
-// they are from what providers billed (docs/metering.md). Nothing throws. Thread rule: one owner.
+// they are from what providers billed (docs/metering.md). Thread rule: one owner.
 #pragma once
 
 #include "metering/usage.hpp"
@@ -17,6 +17,7 @@ struct written_text {
     std::uint64_t deltas = 0;       ///< strings that were not empty: many wires send a token an event
     std::uint64_t millitokens = 0;  ///< by script, a thousandth of a token each
     std::uint64_t calls = 0;        ///< of tools: a name and a frame that stand in no text
+    std::uint64_t call_bytes = 0;   ///< of their names
     std::uint64_t sealed = 0;       ///< strings of sealed reasoning (signatures, encrypted thoughts)
     std::int64_t sealed_bytes = 0;  ///< their base64, less what their empty forms held
 
@@ -29,6 +30,7 @@ struct written_text {
 class token_counter {
 public:
     void add(std::string_view utf8) noexcept;
+    void end() noexcept { now_ = run::start; }  ///< the next text begins anew
     std::uint64_t millitokens() const noexcept { return count_; }
 
 private:
@@ -44,7 +46,8 @@ private:
 /// Output tokens of `text`; `streamed` where its deltas came one by one.
 std::int64_t estimate_output(wire w, const written_text& text, bool streamed) noexcept;
 
-/// Input tokens of a request body with that many bytes of text, as request_facts counts them.
-std::int64_t estimate_input(std::uint64_t text_bytes) noexcept;
+/// Input tokens of a JSON request body: the texts in it, without what a provider adds of its own. Reads the
+/// first megabyte, so it is for the few rows that need it.
+std::int64_t estimate_input(wire w, std::string_view body);
 
 }  // namespace keyhole::metering

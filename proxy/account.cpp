@@ -41,10 +41,11 @@ void take_usage(exchange& x, metering::record& row, bool complete)
     }
     if (x.way->objects == object_rule::uses) return;  // nothing is estimated for what was made before
 
-    const auto known = metering::best_known_usage(r, {.format = row.format,
-                                                      .streamed = row.stream,
-                                                      .complete = complete,
-                                                      .request_text_bytes = x.facts.text_bytes});
+    const auto known = metering::best_known_usage(
+        r, {.format = row.format,
+            .streamed = row.stream,
+            .complete = complete,
+            .request_body = x.facts.is_object ? std::string_view(x.body) : std::string_view()});
     row.counts = known.counts;
     row.source = known.source;
 }

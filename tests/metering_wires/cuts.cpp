@@ -2,7 +2,6 @@
 
 #include "metering/best_known.hpp"
 #include "metering/estimate.hpp"
-#include "metering/request_facts.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -96,10 +95,18 @@ void check_drained(const test_case& c, const reading& whole, std::size_t cut, cu
     }
 }
 
+/// How much of an answer a text is: its bytes, and for a tool call its name and the frame around it.
+double weight_of(const written_text& t)
+{
+    constexpr std::uint64_t call_frame = 40;
+    return static_cast<double>(t.bytes + t.call_bytes + t.calls * call_frame);
+}
+
 struct truth {
     double input = 0;
     double output = 0;
-    double text_bytes = 0;
+    double text_weight = 0;
+    double before_text = 0;  ///< reasoning that nobody is shown comes first
 };
 
 struct samples_of_case {
@@ -108,14 +115,14 @@ struct samples_of_case {
 };
 
 /// The cancelled one: the row exists, is marked unless the provider had said its last word, and is near.
-void check_cancelled(const test_case& c, std::uint64_t request_text, const truth& t, std::size_t cut,
+void check_cancelled(const test_case& c, std::string_view request, const truth& t, std::size_t cut,
                      samples_of_case& errors, cut_report& report)
 {
     meter m = meter_of(c);
     m.feed(std::string_view{c.body}.substr(0, cut));
     const reading& r = m.finish(false);
     const best_known k = best_known_usage(
-        r, {.format = c.format, .streamed = true, .complete = false, .request_text_bytes = request_text});
+        r, {.format = c.format, .streamed = true, .complete = false, .request_body = request});
     const token_counts& n = k.counts;
     if (std::min({n.input, n.cache_read, n.output, n.output_reasoning, n.all_output()}) < 0)
         report.wrong.push_back(words(c.name, " cancelled after byte ", cut, ": negative"));
@@ -123,11 +130,13 @@ void check_cancelled(const test_case& c, std::uint64_t request_text, const truth
         report.wrong.push_back(words(c.name, " cancelled after byte ", cut, ": unmarked"));
     if (k.source == usage_source::provider && !r.terminal)
         report.wrong.push_back(words(c.name, " cancelled after byte ", cut, ": passed off as final"));
-    if (r.terminal || t.text_bytes <= 0) return;
-    const double true_output = std::round(t.output * static_cast<double>(r.text.bytes) / t.text_bytes);
+    if (r.terminal || t.text_weight <= 0) return;
+    const double share = weight_of(r.text) / t.text_weight;
+    const double true_output = std::round(t.before_text + (t.output - t.before_text) * share);
+    if (share <= 0) return;
     if (true_output < least_truth) return;
     errors.output.push_back(error_of(static_cast<double>(n.all_output()), true_output));
-    if (request_text != 0 || r.source != usage_source::none) {
+    if (!request.empty() || r.source != usage_source::none) {
         errors.row.push_back(error_of(static_cast<double>(n.total()), t.input + true_output));
     }
 }
@@ -141,12 +150,12 @@ unsigned half_of(std::string_view name)
     return h >> 16U & 1U;
 }
 
-void print_features(const test_case& c, const reading& r, std::uint64_t request_text, std::ostream& out)
+void print_features(const test_case& c, const reading& r, std::string_view request, std::ostream& out)
 {
     out << words(c.name, '\t', to_string(c.format), '\t', c.expected.input, '\t', c.expected.output, '\t',
                  c.expected.reasoning, '\t', r.text.bytes, '\t', r.text.deltas, '\t', r.text.millitokens,
-                 '\t', r.text.calls, '\t', r.text.sealed, '\t', r.text.sealed_bytes, '\t', request_text, '\t',
-                 half_of(c.name), '\n');
+                 '\t', r.text.calls, '\t', r.text.sealed, '\t', r.text.sealed_bytes, '\t',
+                 estimate_input(c.format, request), '\t', half_of(c.name), '\n');
 }
 
 void run_one(const std::filesystem::path& directory, const cut_options& o, cut_report& report,
@@ -154,12 +163,12 @@ void run_one(const std::filesystem::path& directory, const cut_options& o, cut_r
 {
     const test_case c = load_case(directory);
     if (c.format == wire::none || c.status >= 400 || c.expected.complete < 0) return;
-    const std::uint64_t request_text = scan_request(read_if_there(directory / "request.json")).text_bytes;
+    const std::string request = read_if_there(directory / "request.json");
     meter at_once = meter_of(c);
     at_once.feed(c.body);
     const reading whole = at_once.finish(true);
     if (o.features) {
-        if (c.expected.present && !c.expected.ambiguous) print_features(c, whole, request_text, out);
+        if (c.expected.present && !c.expected.ambiguous) print_features(c, whole, request, out);
         return;
     }
 
@@ -170,18 +179,19 @@ void run_one(const std::filesystem::path& directory, const cut_options& o, cut_r
     if (usable) {
         t = {.input = static_cast<double>(c.expected.input),
              .output = static_cast<double>(c.expected.output),
-             .text_bytes = static_cast<double>(whole.text.bytes)};
+             .text_weight = weight_of(whole.text)};
         seen.hidden =
             static_cast<double>(c.expected.reasoning) * 1000 > static_cast<double>(whole.text.millitokens);
+        if (seen.hidden) t.before_text = std::min(static_cast<double>(c.expected.reasoning), t.output);
         const auto estimate = static_cast<double>(estimate_output(c.format, whole.text, true));
         if (t.output >= least_truth) seen.whole = error_of(estimate, t.output);
-        if (request_text != 0 && t.input >= least_truth)
-            seen.input = error_of(static_cast<double>(estimate_input(request_text)), t.input);
+        if (!request.empty() && t.input >= least_truth)
+            seen.input = error_of(static_cast<double>(estimate_input(c.format, request)), t.input);
     }
     samples_of_case errors;
     for (const std::size_t cut : offsets_of(c, o)) {
         check_drained(c, whole, cut, report);
-        check_cancelled(c, request_text, t, cut, errors, report);
+        check_cancelled(c, request, t, cut, errors, report);
         ++seen.cuts;
     }
     seen.at_cuts = quantile(errors.output, 0.5);
