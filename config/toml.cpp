@@ -5,10 +5,18 @@
 namespace keyhole::config {
 namespace {
 
+/// A string begins where a key or a value does. Behind anything else ("s = 9\"…") a quote is a mistake, and
+/// the parser goes on in its own way: what stands there can't be taken for a string's content.
+bool may_begin_string(char before) noexcept
+{
+    return std::string_view("\n=[,{.").find(before) != std::string_view::npos;
+}
+
 /// The first non-ASCII byte outside of strings and comments (TOML allows none there), or npos.
 std::size_t stray_character(std::string_view text) noexcept
 {
-    char quote = 0;  // the kind of string that is open
+    char quote = 0;      // the kind of string that is open
+    char before = '\n';  // the last character that is no blank
     bool triple = false;
     bool comment = false;
     for (std::size_t i = text.starts_with("\xEF\xBB\xBF") ? 3 : 0; i < text.size(); ++i) {
@@ -22,11 +30,12 @@ std::size_t stray_character(std::string_view text) noexcept
             if (static_cast<unsigned char>(c) >= 0x80) return i;
             if (c == '#')
                 comment = true;
-            else if (c == '"' || c == '\'') {
+            else if ((c == '"' || c == '\'') && may_begin_string(before)) {
                 quote = c;
                 triple = three;
                 if (three) i += 2;
             }
+            if (c != ' ' && c != '\t' && c != '\r') before = c;
             continue;
         }
         if (quote == '"' && c == '\\') {
@@ -34,6 +43,10 @@ std::size_t stray_character(std::string_view text) noexcept
             ++i;
         } else if (triple ? c == quote && three : c == quote || c == '\n') {
             if (triple) i += 2;
+            // Up to two quotes may stand at the end of a long string, before the three that close it.
+            for (int more = 0; triple && more < 2 && i + 1 < text.size() && text[i + 1] == quote; ++more)
+                ++i;
+            before = c;
             quote = 0;
         }
     }
