@@ -33,9 +33,10 @@ struct sources {
 };
 
 /// Loads and checks everything, including that secrets can be read and URLs parse. Does not bind, connect or
-/// create anything. Environment: KEYHOLE_<SECTION>_<KEY> for scalar keys (KEYHOLE_LOG_LEVEL,
-/// KEYHOLE_STATE_DIRECTORY …); provider keys from the variables of provider_presets(), each also as
-/// <NAME>_FILE; <PROVIDER>_BASE_URL is deliberately not read (agents set it).
+/// create anything. Environment: KEYHOLE_<SECTION>_<KEY> (KEYHOLE_LOG_LEVEL, KEYHOLE_STATE_DIRECTORY …) and
+/// KEYHOLE_PROVIDERS_<NAME>_<KEY>; provider keys also from the variables of provider_presets(); a secret's
+/// variable also as <NAME>_FILE. A variable that is empty is not set. <PROVIDER>_BASE_URL is deliberately not
+/// read (agents set it); KEYHOLE_CONFIG, the file's path, is the caller's.
 std::variant<settings, std::vector<problem>> load(const sources& from);
 
 /// The documented configuration with every key, its default and one line on it, as `keyhole config` prints

@@ -31,7 +31,28 @@ constexpr std::array presets{
                     credential_style::bearer},
     provider_preset{"perplexity", dialect::openai, "https://api.perplexity.ai", "PERPLEXITY_API_KEY",
                     credential_style::bearer},
-    provider_preset{"azure", dialect::openai, "", "AZURE_OPENAI_API_KEY", credential_style::api_key},
+    provider_preset{"moonshot", dialect::openai, "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY",
+                    credential_style::bearer},
+    provider_preset{"deepinfra", dialect::openai, "https://api.deepinfra.com/v1/openai", "DEEPINFRA_API_KEY",
+                    credential_style::bearer},
+    provider_preset{"nvidia", dialect::openai, "https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY",
+                    credential_style::bearer},
+    provider_preset{"huggingface", dialect::openai, "https://router.huggingface.co/v1", "HF_TOKEN",
+                    credential_style::bearer},
+    provider_preset{"voyage", dialect::openai, "https://api.voyageai.com/v1", "VOYAGE_API_KEY",
+                    credential_style::bearer},
+    provider_preset{"vllm", dialect::openai, "http://127.0.0.1:8000/v1", "", credential_style::none},
+    provider_preset{"llamacpp", dialect::openai, "http://127.0.0.1:8081/v1", "", credential_style::none},
+    provider_preset{"lmstudio", dialect::openai, "http://127.0.0.1:1234/v1", "", credential_style::none},
+    // Addresses that are the account's own: base_url must be set.
+    provider_preset{"azure", dialect::azure, "", "AZURE_OPENAI_API_KEY", credential_style::api_key},
+    provider_preset{"bedrock", dialect::bedrock, "", "AWS_BEARER_TOKEN_BEDROCK", credential_style::bearer},
+    provider_preset{"vertex", dialect::gemini, "", "VERTEX_ACCESS_TOKEN", credential_style::bearer},
+    provider_preset{"gemini", dialect::gemini, "https://generativelanguage.googleapis.com/v1beta",
+                    "GEMINI_API_KEY", credential_style::x_goog_api_key},
+    provider_preset{"cohere", dialect::cohere, "https://api.cohere.com/v2", "COHERE_API_KEY",
+                    credential_style::bearer},
+    provider_preset{"ollama", dialect::ollama, "http://127.0.0.1:11434", "", credential_style::none},
 };
 
 }  // namespace
@@ -63,6 +84,8 @@ std::string_view to_string(dialect d) noexcept
         return "ollama";
     case dialect::cohere:
         return "cohere";
+    case dialect::azure:
+        return "azure";
     }
     return "openai";
 }

@@ -10,7 +10,7 @@
 namespace keyhole::config {
 
 /// The API a provider speaks: decides the routes, the shape of errors and where usage stands.
-enum class dialect : std::uint8_t { openai, anthropic, gemini, bedrock, ollama, cohere };
+enum class dialect : std::uint8_t { openai, anthropic, gemini, bedrock, ollama, cohere, azure };
 
 /// How the real key is put into a request. Exactly one credential is injected, after all of the agent's are
 /// removed.

@@ -9,22 +9,29 @@
 
 namespace keyhole::config {
 
+// KEY_STAYS_HOME: pages of their own, so that locking and hiding them hides nothing else and wiping misses
+// nothing.
 secret::secret(std::string_view value) : size_(value.size())
 {
+    if (value.empty()) return;
     const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-    mapped_ = (value.size() / page + 1) * page;
-    void* at = ::mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (at == MAP_FAILED) throw std::bad_alloc();
-    bytes_ = static_cast<char*>(at);
-    ::mlock(at, mapped_);  // where RLIMIT_MEMLOCK allows; the pages stay out of core dumps either way
-    ::madvise(at, mapped_, MADV_DONTDUMP);
-    ::madvise(at, mapped_, MADV_WIPEONFORK);
-    std::memcpy(bytes_, value.data(), value.size());
+    mapped_ = (size_ + page - 1) / page * page;
+    void* pages = ::mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pages == MAP_FAILED) throw std::bad_alloc();
+    // Hidden before the bytes are there. Each may fail (RLIMIT_MEMLOCK, old kernels): the secret works all
+    // the same.
+    locked_ = ::mlock(pages, mapped_) == 0;
+    ::madvise(pages, mapped_, MADV_DONTDUMP);
+    ::madvise(pages, mapped_, MADV_WIPEONFORK);
+    bytes_ = static_cast<char*>(pages);
+    std::memcpy(bytes_, value.data(), size_);
+    ::mprotect(pages, mapped_, PROT_READ);
 }
 
 secret::~secret()
 {
-    wipe(bytes_, mapped_);
+    if (bytes_ == nullptr) return;
+    if (::mprotect(bytes_, mapped_, PROT_READ | PROT_WRITE) == 0) wipe(bytes_, mapped_);
     ::munmap(bytes_, mapped_);
 }
 
@@ -35,7 +42,7 @@ std::string_view secret::reveal() const noexcept
 
 void wipe(void* bytes, std::size_t size) noexcept
 {
-    if (size != 0) OPENSSL_cleanse(bytes, size);
+    OPENSSL_cleanse(bytes, size);
 }
 
 bool equal_in_constant_time(std::string_view a, std::string_view b) noexcept

@@ -20,11 +20,14 @@ public:
     /// The bytes themselves. Every call site of this function is a place to look at in a review.
     std::string_view reveal() const noexcept;
     std::size_t size() const noexcept { return size_; }
+    /// The pages cannot be swapped out. False where RLIMIT_MEMLOCK forbids it: worth a remark, not a failure.
+    bool locked() const noexcept { return locked_; }
 
 private:
     char* bytes_ = nullptr;  ///< page-aligned, `mapped_` bytes long
     std::size_t size_ = 0;
     std::size_t mapped_ = 0;
+    bool locked_ = true;
 };
 
 using secret_ptr = std::shared_ptr<const secret>;

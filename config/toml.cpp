@@ -5,49 +5,44 @@
 namespace keyhole::config {
 namespace {
 
-/// A string begins where a key or a value does. Behind anything else ("s = 9\"…") a quote is a mistake, and
-/// the parser goes on in its own way: what stands there can't be taken for a string's content.
-bool may_begin_string(char before) noexcept
+/// The first non-ASCII byte outside of comments and strings, where TOML allows none (toml++ takes some for
+/// white space); npos: there is none.
+std::size_t stray_character(std::string_view toml) noexcept
 {
-    return std::string_view("\n=[,{.").find(before) != std::string_view::npos;
-}
-
-/// The first non-ASCII byte outside of strings and comments (TOML allows none there), or npos.
-std::size_t stray_character(std::string_view text) noexcept
-{
-    char quote = 0;      // the kind of string that is open
-    char before = '\n';  // the last character that is no blank
-    bool triple = false;
-    bool comment = false;
-    for (std::size_t i = text.starts_with("\xEF\xBB\xBF") ? 3 : 0; i < text.size(); ++i) {
-        const char c = text[i];
-        if (comment) {
-            comment = c != '\n';
-            continue;
-        }
-        const bool three = i + 2 < text.size() && text[i + 1] == c && text[i + 2] == c;
-        if (quote == 0) {
-            if (static_cast<unsigned char>(c) >= 0x80) return i;
-            if (c == '#')
-                comment = true;
-            else if ((c == '"' || c == '\'') && may_begin_string(before)) {
-                quote = c;
-                triple = three;
-                if (three) i += 2;
+    enum class in : std::uint8_t { code, comment, basic, literal, long_basic, long_literal };
+    in state = in::code;
+    std::size_t at = toml.starts_with("\xEF\xBB\xBF") ? 3 : 0;
+    for (; at < toml.size(); ++at) {
+        const char c = toml[at];
+        if (state == in::code && (static_cast<unsigned char>(c) & 0x80) != 0) return at;
+        const bool three = at + 2 < toml.size() && toml[at + 1] == c && toml[at + 2] == c;
+        switch (state) {
+        case in::code:
+            if (c == '#') state = in::comment;
+            if (c == '"') state = three ? in::long_basic : in::basic;
+            if (c == '\'') state = three ? in::long_literal : in::literal;
+            if ((c == '"' || c == '\'') && three) at += 2;
+            break;
+        case in::comment:
+            if (c == '\n') state = in::code;
+            break;
+        case in::basic:
+        case in::literal:
+            if (c == '\n' || c == (state == in::basic ? '"' : '\'')) {
+                state = in::code;
+            } else if (c == '\\' && state == in::basic) {
+                ++at;
             }
-            if (c != ' ' && c != '\t' && c != '\r') before = c;
-            continue;
-        }
-        if (quote == '"' && c == '\\') {
-            if (i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) >= 0x80) return i + 1;
-            ++i;
-        } else if (triple ? c == quote && three : c == quote || c == '\n') {
-            if (triple) i += 2;
-            // Up to two quotes may stand at the end of a long string, before the three that close it.
-            for (int more = 0; triple && more < 2 && i + 1 < text.size() && text[i + 1] == quote; ++more)
-                ++i;
-            before = c;
-            quote = 0;
+            break;
+        case in::long_basic:
+        case in::long_literal:
+            if (c == '\\' && state == in::long_basic) {
+                ++at;
+            } else if (three && c == (state == in::long_basic ? '"' : '\'')) {
+                state = in::code;
+                at += 2;
+            }
+            break;
         }
     }
     return std::string_view::npos;
@@ -58,18 +53,19 @@ std::size_t stray_character(std::string_view text) noexcept
 toml::table parse_toml(std::string_view text, const std::string& name)
 {
     if (const auto at = stray_character(text); at != std::string_view::npos) {
-        const auto line = static_cast<std::size_t>(std::count(
-                              text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at), '\n')) +
-                          1;
-        throw toml_mistake{line, "a character that is not ASCII outside of a string or comment", false};
+        const auto before = text.substr(0, at);
+        const auto line = 1 + std::count(before.begin(), before.end(), '\n');
+        throw toml_mistake{static_cast<std::size_t>(line), at - (before.rfind('\n') + 1) + 1,
+                           "a character that is not ASCII stands outside of quotation marks and comments",
+                           toml_mistake::kind::stray};
     }
     try {
         return toml::parse(text, name);
     } catch (const toml::parse_error& e) {
         const std::string what(e.description());
-        const bool twice =
-            what.find("redefin") != std::string::npos || what.find("duplicate") != std::string::npos;
-        throw toml_mistake{e.source().begin.line, what, twice};
+        const auto kind = what.find("redefin") != std::string::npos ? toml_mistake::kind::twice
+                                                                    : toml_mistake::kind::syntax;
+        throw toml_mistake{e.source().begin.line, e.source().begin.column, what, kind};
     }
 }
 

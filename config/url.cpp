@@ -1,96 +1,171 @@
 #include "config/url.hpp"
 
+#include <algorithm>
+#include <arpa/inet.h>
 #include <charconv>
+#include <optional>
 
 namespace keyhole::config {
 namespace {
 
-bool is_loopback(std::string_view host)
+constexpr std::size_t max_host = 253;  // RFC 1035
+
+bool is_digit(char c)
 {
-    return host == "localhost" || host == "::1" || host.starts_with("127.");
+    return c >= '0' && c <= '9';
 }
 
-bool is_host(std::string_view host)
+bool is_alnum(char c)
 {
-    if (host.empty() || host.size() > 253) return false;
-    for (const char c : host) {
-        const bool plain =
-            (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_' || c == ':';
-        if (!plain) return false;
+    return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+char lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
+
+std::string lower(std::string_view text)
+{
+    std::string out(text);
+    std::transform(out.begin(), out.end(), out.begin(), [](char c) { return lower(c); });
+    return out;
+}
+
+std::optional<std::uint16_t> parse_port(std::string_view text)
+{
+    std::uint16_t port = 0;
+    const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), port);
+    if (ec != std::errc() || end != text.data() + text.size()) return std::nullopt;
+    return port;
+}
+
+/// The address in its shortest spelling, or nullopt.
+std::optional<std::string> canonical_ip(int family, std::string_view text)
+{
+    unsigned char address[sizeof(in6_addr)];
+    char out[INET6_ADDRSTRLEN];
+    const std::string copy(text);
+    if (copy.size() != text.size() || copy.find('\0') != std::string::npos) return std::nullopt;
+    if (::inet_pton(family, copy.c_str(), address) != 1) return std::nullopt;
+    if (::inet_ntop(family, address, out, sizeof out) == nullptr) return std::nullopt;
+    return out;
+}
+
+bool is_host_name(std::string_view host)
+{
+    if (host.empty() || host.size() > max_host) return false;
+    while (!host.empty()) {
+        const std::string_view label = host.substr(0, host.find('.'));
+        const auto allowed = [](char c) { return is_alnum(c) || c == '-' || c == '_'; };
+        if (label.empty() || label.size() > 63 || label.front() == '-' || label.back() == '-') return false;
+        if (!std::all_of(label.begin(), label.end(), allowed)) return false;
+        if (label.size() == host.size()) return true;
+        host.remove_prefix(label.size() + 1);
+    }
+    return false;  // a dot at the end
+}
+
+/// Segments of RFC 3986 that mean themselves: a dot segment or an empty one would be read differently by some
+/// servers.
+bool is_plain_path(std::string_view path)
+{
+    while (!path.empty()) {
+        if (path.front() != '/') return false;
+        path.remove_prefix(1);
+        const std::string_view segment = path.substr(0, path.find('/'));
+        if (segment.empty() || segment == "." || segment == "..") return false;
+        for (std::size_t i = 0; i < segment.size(); ++i) {
+            const char c = segment[i];
+            if (!is_alnum(c) && std::string_view("-._~!$&'()*+,;=:@").find(c) == std::string_view::npos)
+                return false;
+        }
+        path.remove_prefix(segment.size());
     }
     return true;
 }
 
-bool is_path(std::string_view path)
+}  // namespace
+
+std::variant<base_url, bad_text> parse_base_url(std::string_view text)
 {
-    for (const char c : path) {
-        const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-        if (!plain && std::string_view("/-._~:@").find(c) == std::string_view::npos) return false;
+    const std::string remedy = "write it like https://api.example.com/v1";
+    base_url url;
+    const std::string head = lower(text.substr(0, 8));
+    if (head.starts_with("https://")) {
+        text.remove_prefix(8);
+    } else if (head.starts_with("http://")) {
+        url.tls = false;
+        url.port = 80;
+        text.remove_prefix(7);
+    } else {
+        return bad_text{"is not an http or https URL", remedy};
     }
-    return path.find("/../") == std::string_view::npos && path.find("//") == std::string_view::npos &&
-           !path.ends_with("/..");
+    if (text.find_first_of("?#") != std::string_view::npos) {
+        return bad_text{"has a query or a fragment", "leave out everything from ? or # on"};
+    }
+
+    std::string_view authority = text.substr(0, text.find('/'));
+    std::string_view path = text.substr(authority.size());
+    if (authority.find('@') != std::string_view::npos) {
+        return bad_text{"has a user or a password in it",
+                        "leave it out; the key is set by key = \"env:NAME\""};
+    }
+    std::string_view port;
+    if (authority.starts_with('[')) {
+        const std::size_t close = authority.find(']');
+        if (close == std::string_view::npos)
+            return bad_text{"has a [ without a ]", "write it like http://[::1]:8000/v1"};
+        const auto ip = canonical_ip(AF_INET6, authority.substr(1, close - 1));
+        if (!ip) return bad_text{"has no IPv6 address between [ and ]", "write it like http://[::1]:8000/v1"};
+        url.host = *ip;
+        port = authority.substr(close + 1);
+    } else {
+        const std::string_view host = authority.substr(0, authority.find(':'));
+        port = authority.substr(host.size());
+        if (!is_host_name(host))
+            return bad_text{"has no valid host name", remedy + "; a non-ASCII name in its xn-- form"};
+        url.host = lower(host);
+        // 1.2.3 or 0x7f.1 would reach whatever the resolver makes of them.
+        const std::string_view last = std::string_view(url.host).substr(url.host.rfind('.') + 1);
+        if (is_digit(last.front()) && !canonical_ip(AF_INET, url.host)) {
+            return bad_text{"has neither a host name nor an IPv4 address of four numbers", remedy};
+        }
+    }
+    if (!port.empty()) {
+        const auto number = port.front() == ':' ? parse_port(port.substr(1)) : std::nullopt;
+        if (!number || *number == 0) return bad_text{"has no valid port", "a port is 1 to 65535"};
+        url.port = *number;
+    }
+    while (path.ends_with('/')) {
+        path.remove_suffix(1);
+    }
+    if (!is_plain_path(path))
+        return bad_text{"has a path with empty, . or .. segments or special characters", remedy};
+    url.path = path;
+    return url;
 }
 
-}  // namespace
+std::optional<bad_text> take_base_url(provider& p, std::string_view url, bool allow_plain_http)
+{
+    auto parsed = parse_base_url(url);
+    if (auto* bad = std::get_if<bad_text>(&parsed)) return std::move(*bad);
+    auto& parts = std::get<base_url>(parsed);
+    if (!parts.tls && !allow_plain_http && !is_loopback(parts.host)) {
+        return bad_text{"plain http to another machine: prompts and the key would cross the network in clear",
+                        "use https, or allow_plain_http = true where that network is trusted"};
+    }
+    p.tls = parts.tls;
+    p.host = std::move(parts.host);
+    p.port = parts.port;
+    p.base_path = std::move(parts.path);
+    return std::nullopt;
+}
 
 std::string set_base_url(provider& p, std::string_view url, bool allow_plain_http)
 {
-    const std::string form = "write it as https://host[:port][/path]";
-    bool tls = false;
-    std::string_view rest;
-    if (url.starts_with("https://")) {
-        tls = true;
-        rest = url.substr(8);
-    } else if (url.starts_with("http://"))
-        rest = url.substr(7);
-    else
-        return "is not an http:// or https:// URL; " + form;
-    if (url.find_first_of("?#") != std::string_view::npos) return "has a query or a fragment; " + form;
-
-    const auto slash = rest.find('/');
-    auto authority = rest.substr(0, slash);
-    auto path = slash == std::string_view::npos ? std::string_view{} : rest.substr(slash);
-    while (path.ends_with('/'))
-        path.remove_suffix(1);
-    if (authority.find('@') != std::string_view::npos)
-        return "has a user name or password in it; the key belongs into `key`, by reference (env:NAME or "
-               "file:/path)";
-
-    std::string_view port_text;
-    std::string host;
-    if (authority.starts_with('[')) {
-        const auto close = authority.find(']');
-        if (close == std::string_view::npos) return "has an unclosed [; " + form;
-        host = authority.substr(1, close - 1);
-        authority.remove_prefix(close + 1);
-        if (authority.starts_with(':'))
-            port_text = authority.substr(1);
-        else if (!authority.empty())
-            return "has bytes after ]; " + form;
-    } else {
-        const auto colon = authority.find(':');
-        host = authority.substr(0, colon);
-        if (colon != std::string_view::npos) port_text = authority.substr(colon + 1);
-        if (host.find(':') != std::string::npos) return "has an IPv6 address without brackets; " + form;
-    }
-    for (auto& c : host)
-        if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
-    if (!is_host(host)) return "has no usable host name; " + form;
-    unsigned port = tls ? 443 : 80;
-    if (authority.find(':') != std::string_view::npos) {
-        const auto [end, ec] = std::from_chars(port_text.data(), port_text.data() + port_text.size(), port);
-        if (ec != std::errc{} || end != port_text.data() + port_text.size() || port == 0 || port > 65535)
-            return "has no usable port; " + form;
-    }
-    if (!is_path(path)) return "has a path with characters or segments that a base URL can't have; " + form;
-    if (!tls && !allow_plain_http && !is_loopback(host))
-        return "is not encrypted, and the key would be readable on the way; use https://, or set "
-               "allow_plain_http = true for it";
-    p.tls = tls;
-    p.host = std::move(host);
-    p.port = static_cast<std::uint16_t>(port);
-    p.base_path = path;
-    return {};
+    const auto bad = take_base_url(p, url, allow_plain_http);
+    return bad ? bad->what + "; " + bad->remedy : std::string();
 }
 
 provider provider_of(const provider_preset& preset)
@@ -99,8 +174,35 @@ provider provider_of(const provider_preset& preset)
     p.name = preset.name;
     p.api = preset.api;
     p.credential = preset.credential;
-    if (!preset.base_url.empty()) set_base_url(p, preset.base_url, false);
+    if (!preset.base_url.empty()) take_base_url(p, preset.base_url, false);
     return p;
+}
+
+std::variant<tcp_address, bad_text> parse_tcp_address(std::string_view text)
+{
+    const bad_text bad{"is not a numeric address with a port", "write it like 127.0.0.1:9464 or [::1]:9464"};
+    const std::size_t colon = text.rfind(':');
+    if (colon == std::string_view::npos) return bad;
+    const auto port = parse_port(text.substr(colon + 1));
+    std::string_view host = text.substr(0, colon);
+    const bool v6 = host.starts_with('[') && host.ends_with(']') && host.size() > 2;
+    if (v6) host = host.substr(1, host.size() - 2);
+    const auto ip = canonical_ip(v6 ? AF_INET6 : AF_INET, host);
+    if (!ip || !port) return bad;
+    return tcp_address{*ip, *port};
+}
+
+bool is_loopback(std::string_view host) noexcept
+{
+    if (host == "localhost" || host.ends_with(".localhost") || host == "::1") return true;
+    return host.starts_with("127.") && std::count(host.begin(), host.end(), '.') == 3 &&
+           std::all_of(host.begin(), host.end(), [](char c) { return is_digit(c) || c == '.'; });
+}
+
+std::string to_string(const tcp_address& a)
+{
+    const bool v6 = a.host.find(':') != std::string::npos;
+    return (v6 ? "[" + a.host + "]" : a.host) + ":" + std::to_string(a.port);
 }
 
 }  // namespace keyhole::config

@@ -12,11 +12,11 @@ constexpr std::array<std::int8_t, 256> make_values()
     values.fill(-1);
     std::int8_t next = 0;
     for (char c = 'A'; c <= 'Z'; ++c)
-        values[static_cast<std::size_t>(c)] = next++;
+        values[static_cast<unsigned char>(c)] = next++;
     for (char c = 'a'; c <= 'z'; ++c)
-        values[static_cast<std::size_t>(c)] = next++;
+        values[static_cast<unsigned char>(c)] = next++;
     for (char c = '0'; c <= '9'; ++c)
-        values[static_cast<std::size_t>(c)] = next++;
+        values[static_cast<unsigned char>(c)] = next++;
     values['+'] = values['-'] = 62;
     values['/'] = values['_'] = 63;
     return values;

@@ -33,23 +33,21 @@ enum member : std::size_t {
     member_input_file_id,
     member_training_file,
     member_validation_file,
+    member_generation_config,  // from here on: objects that hold the bound of the answer (Gemini, Bedrock,
+                               // Ollama)
+    member_generation_config_too,
+    member_inference_config,
+    member_options,
     member_count,
 };
 
-constexpr std::array<std::string_view, member_count> member_names = {"model",
-                                                                     "stream",
-                                                                     "max_tokens",
-                                                                     "max_completion_tokens",
-                                                                     "max_output_tokens",
-                                                                     "n",
-                                                                     "best_of",
-                                                                     "stream_options",
-                                                                     "service_tier",
-                                                                     "previous_response_id",
-                                                                     "conversation",
-                                                                     "input_file_id",
-                                                                     "training_file",
-                                                                     "validation_file"};
+constexpr std::array<std::string_view, member_count> member_names = {
+    // clang-format off
+    "model", "stream", "max_tokens", "max_completion_tokens", "max_output_tokens", "n", "best_of", "stream_options",
+    "service_tier", "previous_response_id", "conversation", "input_file_id", "training_file", "validation_file",
+    "generationConfig", "generation_config", "inferenceConfig", "options"
+    // clang-format on
+};
 constexpr std::size_t longest_name = 21;
 constexpr std::string_view include_usage_name = "include_usage";
 
@@ -148,6 +146,7 @@ private:
     bool take_value(std::size_t which)
     {
         if (which == member_stream_options) return take_stream_options();
+        if (which >= member_generation_config) return take_bounds();
         if (which >= member_previous_response_id) return take_reference();
         if (which == member_model || which == member_service_tier) {
             if (cursor_.peek() != '"') return cursor_.skip_value();
@@ -190,6 +189,26 @@ private:
         decode_json_string(text.raw, longest_id, id);
         if (!id.empty()) facts_.builds_on.push_back(std::move(id));
         return true;
+    }
+
+    bool take_bounds()
+    {
+        if (cursor_.peek() != '{') return cursor_.skip_value();
+        return cursor_.read_members([this](const json_member& m) {
+            constexpr std::array bounds{std::string_view("maxOutputTokens"),
+                                        std::string_view("max_output_tokens"), std::string_view("maxTokens"),
+                                        std::string_view("num_predict")};
+            constexpr std::array answers{std::string_view("candidateCount"),
+                                         std::string_view("candidate_count")};
+            const std::string_view name = comparable(m.key);
+            const bool bound = std::ranges::find(bounds, name) != bounds.end();
+            const bool many = std::ranges::find(answers, name) != answers.end();
+            const std::size_t begin = cursor_.offset();
+            if (!cursor_.skip_value()) return false;
+            if (bound) take_scalar(member_max_tokens, cursor_.since(begin));
+            if (many) take_scalar(member_n, cursor_.since(begin));
+            return true;
+        });
     }
 
     void take_scalar(std::size_t which, std::string_view token)

@@ -24,7 +24,9 @@ struct request_facts {
     /// `ambiguous_member` = "model".
     std::string model;
     bool stream = false;
-    /// The largest of max_tokens, max_completion_tokens, max_output_tokens; at most 10^12.
+    /// The largest of max_tokens, max_completion_tokens, max_output_tokens, and of Gemini's
+    /// generationConfig.maxOutputTokens, Bedrock's inferenceConfig.maxTokens, Ollama's options.num_predict;
+    /// at most 10^12.
     std::optional<std::int64_t> max_tokens;
     std::int64_t choices = 1;  ///< n, best_of: how many answers are asked for; at most 10^12
     std::string service_tier;  ///< as asked, at most 32 bytes

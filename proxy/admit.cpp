@@ -102,6 +102,11 @@ failure identify(exchange& x)
             0};
 }
 
+bool serves(config::dialect api, const void* configuration)
+{
+    return static_cast<const runtime*>(configuration)->for_api(api, nullptr) != nullptr;
+}
+
 failure find_route(exchange& x)
 {
     const auto* preset = config::find_provider_preset(x.where.provider);
@@ -109,11 +114,11 @@ failure find_route(exchange& x)
         x.to = x.rt->find(x.where.provider);
         x.api = x.to ? x.to->provider.api : preset->api;
     } else
-        x.api = dialect_of(x.where.path, x.head);
+        x.api = dialect_of(x.where, x.head, &serves, x.rt.get());
 
     if (x.head.verb == http::method::options)
         return {errc::method_not_allowed, "OPTIONS is not served: no browser talks to this address.", {}, 0};
-    const auto m = match_route(x.head.verb, x.where.path, x.api);
+    const auto m = match_route(x.head.verb, x.where, x.api);
     if (x.head.wants_upgrade && m.path_known)
         return {errc::upgrade_required,
                 "Upgrades (WebSocket) are not served; use plain HTTP with server-sent events.",
@@ -127,6 +132,7 @@ failure find_route(exchange& x)
                 {},
                 0};
     x.way = m.found;
+    x.named = m.names;
     return {};
 }
 
@@ -160,12 +166,8 @@ failure find_provider(exchange& x)
                 "This session may not use the operation " + std::string(x.way->operation) + ".",
                 {},
                 0};
-    if (x.to->provider.credential != config::credential_style::none) {
-        if (x.to->provider.keys.empty())
-            return {
-                errc::provider_not_configured, "The provider " + x.to->provider.name + " has no key.", {}, 0};
-        x.key = x.to->provider.keys.front();
-    }
+    if (x.to->provider.credential != config::credential_style::none && x.to->provider.keys.empty())
+        return {errc::provider_not_configured, "The provider " + x.to->provider.name + " has no key.", {}, 0};
     return {};
 }
 

@@ -96,6 +96,7 @@ task<exchange_verdict> run_exchange(connection& agent)
     }
     if (!why) why = reserve(x);  // model allowed and priced, limits hold
     if (!why) {
+        choose_key(x);                  // a healthy one of the provider's
         failure f = co_await lease(x);  // a connection to the provider
         why = std::move(f);
     }

@@ -49,11 +49,13 @@ struct exchange {
     // what it means
     target where;
     const route* way = nullptr;
+    path_names named;  ///< by the path
     config::dialect api = config::dialect::openai;
     upstream::endpoint_ptr to;
     session_ptr who;
     std::string token;  ///< as presented, to be kept out of what is sent on; wiped
     config::secret_ptr key;
+    std::size_t key_index = 0;  ///< among the provider's
     bool codex = false;
 
     // what is held for it
@@ -92,9 +94,11 @@ failure admit(exchange& x);                ///< admit.cpp: who asks, where to, m
 task<failure> check_objects(exchange& x);  ///< objects.cpp: stored things belong to who made them
 task<failure> read_body(exchange& x);      ///< read_body.cpp: bounded; model, stream, max_tokens found in it
 failure reserve(exchange& x);              ///< reserve.cpp: model allowed and priced, budget held
+void choose_key(exchange& x);              ///< choose_key.cpp: a healthy one of the provider's
 task<failure> lease(exchange& x);          ///< forward.cpp: a connection to the provider
 failure open_slot(exchange& x);            ///< account.cpp: from here on there will be exactly one row
 task<failure> forward(exchange& x);        ///< forward.cpp: head rebuilt, one credential injected, body sent
+void judge_key(exchange& x);               ///< choose_key.cpp: what the answer says about the key
 task<failure> relay(exchange& x);  ///< relay/relay.cpp: the answer, as it comes, to the agent and the meter
 void account(exchange& x, metering::outcome end, std::string_view error,
              std::string_view log_detail);  ///< account.cpp: once

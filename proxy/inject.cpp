@@ -76,8 +76,7 @@ std::string build_upstream_head(const exchange& x, std::optional<std::uint64_t> 
     out.reserve(x.head_text.size() + 512);
     out += x.head.verb_text;
     out += ' ';
-    out += provider.base_path;
-    out += x.where.path;
+    out += path_at(provider, x.where);
     if (!x.where.query.empty()) {
         out += '?';
         out += x.where.query;

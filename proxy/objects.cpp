@@ -18,15 +18,6 @@ namespace json = boost::json;
 constexpr std::size_t most_references = 16;
 constexpr std::size_t longest_made = 256 * 1024;
 
-/// The id in a path like /responses/{id}/cancel: the segment that the route's "{id}" stands for.
-std::string id_in_path(const exchange& x)
-{
-    const auto at = x.way->path.find('{');
-    if (at == std::string_view::npos || at >= x.where.path.size()) return {};
-    const auto rest = std::string_view(x.where.path).substr(at);
-    return std::string(rest.substr(0, rest.find('/')));
-}
-
 bool may_touch(const session_info& who, const metering::ledger::maker& maker)
 {
     if (maker.session.empty()) return false;
@@ -137,7 +128,7 @@ task<failure> check_objects(exchange& x)
     std::vector<std::string> ids = x.facts.builds_on;
     if (ids.size() > most_references)
         co_return failure{errc::bad_request, "The request refers to too many stored objects.", {}, 0};
-    if (in_path) ids.insert(ids.begin(), id_in_path(x));
+    if (in_path) ids.insert(ids.begin(), std::string(x.named.id));
     if (ids.empty()) co_return failure{};
     const auto asked = ids.size();
     makers found = co_await look_up(x, std::move(ids));

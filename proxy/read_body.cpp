@@ -139,6 +139,9 @@ task<failure> read_body(exchange& x)
                               {},
                               0};
         if (x.way->inserts_usage) x.edit = metering::include_usage_edit(x.facts);
+        // What the path names is what the provider reads.
+        if (!x.named.model.empty()) x.facts.model = x.named.model;
+        x.facts.stream = x.facts.stream || streams_by_path(*x.way);
     } else {
         bool ambiguous = false;
         x.facts.model = form_field(x.body, x.head.get("content-type"), "model", ambiguous);

@@ -121,6 +121,31 @@ std::string_view gemini_status(int status) noexcept
     }
 }
 
+/// What the AWS SDKs make their exception of.
+std::string_view bedrock_type(int status) noexcept
+{
+    switch (status) {
+    case 401:
+    case 402:
+    case 403:
+        return "AccessDeniedException";
+    case 404:
+        return "ResourceNotFoundException";
+    case 408:
+    case 504:
+        return "ModelTimeoutException";
+    case 429:
+        return "ThrottlingException";
+    case 500:
+    case 502:
+        return "InternalServerException";
+    case 503:
+        return "ServiceUnavailableException";
+    default:
+        return "ValidationException";
+    }
+}
+
 std::string error_body(const row& r, int status, std::string_view name, std::string_view message,
                        const reply_context& context)
 {
@@ -153,6 +178,7 @@ std::string error_body(const row& r, int status, std::string_view name, std::str
         out += R"("})";
         return out;
     case config::dialect::openai:
+    case config::dialect::azure:
         break;
     }
     out = R"({"error":{"message":)" + json_quote(message) + R"(,"type":")";
@@ -235,6 +261,11 @@ std::string reply_to(const failure& why, const reply_context& context)
     std::string extra;
     if (!r.may_retry) extra += "x-should-retry: false\r\n";
     if (why.retry_after > 0) extra += "retry-after: " + std::to_string(why.retry_after) + "\r\n";
+    if (context.api == config::dialect::bedrock) {
+        extra += "x-amzn-errortype: ";
+        extra += bedrock_type(status);
+        extra += "\r\n";
+    }
     if (why.code == errc::upgrade_required) extra += "upgrade: HTTP/1.1\r\n";
     if (context.api == config::dialect::anthropic && !context.request_id.empty()) {
         extra += "request-id: ";

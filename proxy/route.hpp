@@ -3,6 +3,7 @@
 // I/O. Thread rule: immutable.
 #pragma once
 
+#include "config/config.hpp"
 #include "config/providers.hpp"
 #include "metering/usage.hpp"
 #include "proxy/error.hpp"
@@ -50,27 +51,43 @@ std::span<const route> route_table() noexcept;
 /// A request target taken apart. Refused (bad_request) where two readers could see different paths: encoded
 /// slashes, dots or control bytes, backslashes, dot segments.
 struct target {
-    std::string path;           ///< canonical: single slashes, no provider prefix, no version segments
-    std::string provider;       ///< the prefix, if it names a known provider
-    std::string query;          ///< as sent, credentials taken out, without '?'
-    std::string query_token;    ///< credential found in the query (?key=), to be used as one
-    bool beta_version = false;  ///< the version segment was v1beta (Gemini)
+    std::string path;         ///< canonical: single slashes, no provider prefix, no leading version
+    std::string provider;     ///< the prefix, if it names a known provider
+    std::string query;        ///< as sent, credentials taken out, without '?'
+    std::string query_token;  ///< credential found in the query (?key=), to be used as one
+    std::string version;      ///< the last version segment: v1, v2, v1beta …; empty: none
 };
 
 /// `is_provider` tells whether a first path segment names a provider.
 failure parse_target(std::string_view raw, bool (*is_provider)(std::string_view, const void*),
                      const void* context, target& into);
 
+/// What a path's placeholders stand for; views into the target.
+struct path_names {
+    std::string_view model = {};  ///< a deployment, too; empty: the body names it
+    std::string_view id = {};     ///< of a stored object
+};
+
 struct match {
     const route* found = nullptr;
     bool path_known = false;  ///< the path exists with another method (405 instead of 404)
+    path_names names = {};
 };
 
-/// Looks the path up among the routes of `api`.
-match match_route(http::method verb, std::string_view path, config::dialect api) noexcept;
+/// Looks the path up among the routes of `api`, OpenAI's included where its providers speak that as well.
+match match_route(http::method verb, const target& where, config::dialect api) noexcept;
 
-/// Whose API an unprefixed path belongs to: the only one that has it, or, where several do (models), whose
-/// headers say so (x-goog-api-key -> Gemini, anthropic-version -> Anthropic, else OpenAI).
-config::dialect dialect_of(std::string_view path, const http::request_head& head) noexcept;
+/// Whose API an unprefixed path belongs to, among those that `is_served` (or, if none of them has it, all):
+/// whose headers say so (x-goog-api-key -> Gemini, anthropic-version -> Anthropic), else the first of OpenAI,
+/// Anthropic, Gemini, Azure, Cohere, Ollama, Bedrock.
+config::dialect dialect_of(const target& where, const http::request_head& head,
+                           bool (*is_served)(config::dialect, const void*), const void* context) noexcept;
+
+/// The path of `where` at that provider: below its base URL, in the version that the agent named where the
+/// provider has several.
+std::string path_at(const config::provider& to, const target& where);
+
+/// Whether the path itself says that the answer streams (Gemini, Bedrock).
+bool streams_by_path(const route& way) noexcept;
 
 }  // namespace keyhole::proxy

@@ -75,6 +75,7 @@ std::string table::text() const
     }
     if (!total_.empty()) {
         std::vector<std::string> rules;
+        rules.reserve(widths.size());
         for (const std::size_t w : widths) {
             rules.emplace_back(w, '-');
         }

@@ -119,7 +119,8 @@ std::string screen(const snapshot& now, const std::optional<snapshot>& before, s
     });
     table t({"SESSION", "NAME", "SANDBOX", ">IN FLIGHT", ">TOKENS/S", ">TODAY", ">USD TODAY", "LEFT"});
     for (const auto& s : sessions) {
-        if (lines != 0 && lines-- == 1) break;
+        if (lines == 1) break;
+        if (lines != 0) --lines;
         const std::string id = text_of(s, "id");
         const used u = of_session(now, id);
         t.add({id, text_of(s, "name"), text_of(s, "sandbox"), text_of(s, "in_flight"),

@@ -46,6 +46,7 @@ void print_csv(const json& rows, const std::vector<std::string>& members)
     table t(members);
     for (const auto& row : rows) {
         std::vector<std::string> cells;
+        cells.reserve(members.size());
         for (const auto& m : members) {
             cells.push_back(text_of(row, m.c_str()));
         }

@@ -36,12 +36,10 @@ chunk_decoder::step chunk_decoder::feed(char* data, std::size_t size) noexcept
                 left_ = left_ * 16 + static_cast<std::uint64_t>(digit);
                 state_ = state::size;
                 ++at;
-            } else if (state_ == state::size_first)
-                fail();
-            else if (c == '\r') {
+            } else if (state_ != state::size_first && c == '\r') {
                 state_ = state::size_lf;
                 ++at;
-            } else if (c == ';' || c == ' ' || c == '\t') {
+            } else if (state_ != state::size_first && (c == ';' || c == ' ' || c == '\t')) {
                 state_ = state::extension;
                 ++at;
             } else

@@ -147,7 +147,7 @@ bool parse_version(std::string_view s, bool& http_1_1) noexcept
 std::string_view find(const std::vector<field>& fields, std::string_view lower_name) noexcept
 {
     for (const auto& f : fields)
-        if (iequals(f.name, lower_name)) return f.value.data() != nullptr ? f.value : std::string_view("", 0);
+        if (iequals(f.name, lower_name)) return f.value.data() != nullptr ? f.value : std::string_view("");
     return {};
 }
 

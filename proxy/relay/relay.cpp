@@ -2,6 +2,7 @@
 // meter looks at the same bytes afterwards. A slow agent holds back the provider, not memory: nothing is read
 // while a write waits. What the agent must not see (the key, an inserted usage chunk) is taken out in place.
 // A cut answer never looks whole.
+#include "metering/numbers.hpp"
 #include "proxy/relay/relaying.hpp"
 
 namespace keyhole::proxy {
@@ -96,6 +97,31 @@ task<failure> relay_body(relaying& r)
     }
 }
 
+std::string_view provider_request_id(const http::response_head& head)
+{
+    for (const auto* name : {"request-id", "x-request-id", "x-amzn-requestid", "apim-request-id"})
+        if (const auto id = head.get(name); !id.empty()) return id;
+    return {};
+}
+
+/// Bedrock counts in the head where the model's own body does not.
+metering::answer_head what_the_head_says(const http::response_head& head, std::string_view type,
+                                         std::string_view coding)
+{
+    const auto count = [&](std::string_view name) {
+        const auto text = head.get(name);
+        return text.empty() ? std::nullopt : metering::parse_count(text);
+    };
+    return {.status = head.status,
+            .content_type = type,
+            .content_encoding = coding,
+            .counts = {.input = count("x-amzn-bedrock-input-token-count"),
+                       .output = count("x-amzn-bedrock-output-token-count"),
+                       .cache_read = count("x-amzn-bedrock-cache-read-input-token-count"),
+                       .cache_write = count("x-amzn-bedrock-cache-write-input-token-count")},
+            .error_type = head.get("x-amzn-errortype")};
+}
+
 /// Decides how the answer goes on: framing towards the agent, and whether an inserted usage chunk must come
 /// out.
 void prepare(relaying& r)
@@ -106,13 +132,13 @@ void prepare(relaying& r)
     const auto coding = x.answer.get("content-encoding");
     const bool identity = coding.empty() || http::iequals(coding, "identity");
     const bool events = type.substr(0, 17) == "text/event-stream";
+    const bool streams = events || type.substr(0, 20) == "application/x-ndjson" ||
+                         type.substr(0, 32) == "application/vnd.amazon.eventstre";
     row.status = static_cast<std::int16_t>(x.answer.status);
-    auto provider_id = x.answer.get("request-id");
-    if (provider_id.empty()) provider_id = x.answer.get("x-request-id");
-    row.provider_request_id = provider_id;
-    row.stream = row.stream || events;
-    x.meter.emplace(x.way->wire, metering::answer_head{x.answer.status, type, coding});
-    if (events) {
+    row.provider_request_id = provider_request_id(x.answer);
+    row.stream = row.stream || streams;
+    x.meter.emplace(x.way->wire, what_the_head_says(x.answer, type, coding));
+    if (streams) {
         x.counted_stream = true;
         r.c.home().shared().meters.stream_started();
     }
@@ -135,6 +161,7 @@ task<failure> relay_answer(relaying& r)
         co_return bad;
     }
     prepare(r);
+    judge_key(x);
     const bool unreadable = r.watch && !r.watch->knows_coding();
     if (unreadable && x.answer.framing != http::body_framing::none) {
         account(x, metering::outcome::provider_cut, "unknown_coding",

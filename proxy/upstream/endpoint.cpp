@@ -68,6 +68,7 @@ endpoint_ptr make_endpoint(config::provider provider)
         }
         out->tls = std::move(context);
     }
+    out->keys = std::make_shared<key_ring>(provider.keys.size());
     out->provider = std::move(provider);
     return out;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "config/config.hpp"
+#include "proxy/upstream/key_ring.hpp"
 
 #include <boost/asio/ssl/context.hpp>
 #include <openssl/ssl.h>
@@ -15,6 +16,7 @@ namespace keyhole::proxy::upstream {
 struct endpoint {
     config::provider provider;                       ///< name, API, address, keys, time-outs
     std::shared_ptr<boost::asio::ssl::context> tls;  ///< null for http://
+    std::shared_ptr<key_ring> keys;                  ///< which of provider.keys is healthy
     std::string host_header;                         ///< "api.openai.com" or "host:port"
     std::string pool_key;  ///< host, port, scheme and trust: connections with the same key may serve each
                            ///< other's requests

@@ -1,10 +1,12 @@
 """Bad input never crashes, hangs or leaks: malformed heads, framing tricks, odd bodies, providers and agents that misbehave, disks
 that are full, and mistakes in the configuration. After everything the proxy still serves."""
 
+import grp
 import json
 import os
 import socket
 import sqlite3
+import stat
 import subprocess
 import tempfile
 import time
@@ -432,6 +434,15 @@ class Starts(unittest.TestCase):
         self.fails(self.keyhole.socket)
         with open(self.keyhole.socket) as f:
             self.assertEqual(f.read(), "precious")
+
+    def test_the_sockets_mode_and_group_are_the_configured_ones(self):
+        group = next(g for g in grp.getgrall() if g.gr_gid not in (0, os.getgid()))
+        if os.geteuid() != 0:
+            self.skipTest("only root may give a socket to any group")
+        self.keyhole.config["agents"] |= {"socket_mode": "0620", "socket_group": group.gr_name}
+        self.keyhole.start()
+        about = os.stat(self.keyhole.socket)
+        self.assertEqual((stat.S_IMODE(about.st_mode), about.st_gid), (0o620, group.gr_gid))
 
     def test_a_socket_path_over_107_bytes(self):
         self.fails("107", config={"agents": {"sockets": [f"{self.keyhole.dir}/{'long-' * 25}/llm.sock"]}})

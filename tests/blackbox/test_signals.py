@@ -124,6 +124,17 @@ class Signals(unittest.TestCase):
         before = len(keyhole.log_text())
         keyhole.process.send_signal(signal.SIGHUP)
         wait_until(lambda: "logg" in keyhole.log_text()[before:], 10, "the mistake to be told")
+        self.assertRegex(keyhole.log_text()[before:], r"configuration not reloaded: .*keyhole\.toml:\d+:\d+: logg: unknown section")
+        self.assertEqual(keyhole.post("/v1/chat/completions", chat_body(), token).status, 200)
+
+    def test_a_key_file_that_is_gone_at_sighup_leaves_the_key_in_force(self):
+        keyhole, path = self.with_key_file()
+        token = keyhole.token()
+        before = len(keyhole.log_text())
+        os.unlink(path)
+        keyhole.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "configuration not reloaded" in keyhole.log_text()[before:], 10, "the mistake to be told")
+        self.assertIn(path, keyhole.log_text()[before:])
         self.assertEqual(keyhole.post("/v1/chat/completions", chat_body(), token).status, 200)
 
     def test_sigpipe_and_a_reader_of_the_log_that_is_gone_do_not_matter(self):

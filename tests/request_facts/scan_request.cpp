@@ -34,6 +34,17 @@ TEST(ScanRequest, FindsWhatDecidesPolicyAndPrice)
     EXPECT_FALSE(facts.include_usage);
 }
 
+TEST(ScanRequest, FindsTheBoundOfTheAnswerWhereEachApiHasIt)
+{
+    EXPECT_EQ(scan_request(R"({"generationConfig":{"maxOutputTokens":70,"candidateCount":2}})").max_tokens,
+              70);
+    EXPECT_EQ(scan_request(R"({"generationConfig":{"maxOutputTokens":70,"candidateCount":2}})").choices, 2);
+    EXPECT_EQ(scan_request(R"({"generation_config":{"max_output_tokens":71}})").max_tokens, 71);
+    EXPECT_EQ(scan_request(R"({"inferenceConfig":{"maxTokens":72}})").max_tokens, 72);
+    EXPECT_EQ(scan_request(R"({"options":{"x":[{}],"num_predict":73}})").max_tokens, 73);
+    EXPECT_FALSE(scan_request(R"({"options":{"num_predict":-1},"generationConfig":[7]})").max_tokens);
+}
+
 TEST(ScanRequest, NO_WAY_AROUND_NamesWhatTheRequestBuildsOn)
 {
     const auto of = [](const std::string& body) { return scan_request(body).builds_on; };
