@@ -68,8 +68,10 @@ public:
         , signals_(control_.get_executor())
         , tick_(control_.get_executor())
     {
+        // Said before anything else can happen to this process: it is the only trace of what a crash left.
         for (const auto& remark : inflight_.remarks())
-            log_.info(remark);
+            log_.warn(remark);
+        if (!inflight_.remarks().empty()) log_.flush();
         for (const auto& note : rt_->settings->notes)
             log_.info(note);
         const auto known = store_.load_into(registry_, books_, metering::now_us());
