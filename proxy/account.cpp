@@ -2,6 +2,7 @@
 // account() on every way out, once. The row, the log line, the metrics and the budget are fed from the same
 // record, so they cannot disagree.
 #include "metering/best_known.hpp"
+#include "metering/reprice.hpp"
 #include "proxy/exchange.hpp"
 
 #include <algorithm>
@@ -100,10 +101,9 @@ void account(exchange& x, metering::outcome end, std::string_view error, std::st
     const auto& prices = *x.rt->prices;
     const auto provider = row.provider.view();
     const auto* known = prices.find(provider, row.answered_model.view());
-    const auto billed_as = known != nullptr ? row.answered_model.view() : row.model.view();
-    if (known == nullptr) known = prices.find(provider, billed_as);
+    if (known == nullptr) known = prices.find(provider, row.model.view());
     if (row.source != metering::usage_source::none) {
-        const auto cost = prices.price(provider, billed_as, row.service_tier.view(), row.counts);
+        const auto cost = metering::price_of(row, prices);
         row.cost_nano_usd = cost.nano_usd;
         row.priced = cost.priced;
         if (cost.priced) row.price_version = prices.version();

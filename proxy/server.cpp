@@ -76,6 +76,7 @@ public:
             log_.info(note);
         const auto known = store_.load_into(registry_, books_, metering::now_us());
         log_.info("sessions loaded", {{"count", std::to_string(known)}});
+        prices_ = rt_->prices;
         start_workers();
         bind_listeners();
         meters_.set_gauges_source([this] { return gauges(); });
@@ -206,6 +207,7 @@ private:
         out.settings = [this] { return rt_->settings; };
         out.revoked = [this](const session_ptr& s) { revoked(s); };
         out.bind_own_socket = [this](const session_ptr& s) { return bind_own_socket(s); };
+        out.prices = [this] { return prices_.load(); };
         out.not_ready = [this]() -> std::string {
             if (shared_.draining) return "draining";
             const auto health = books_.health();
@@ -262,6 +264,7 @@ private:
             auto next = make_runtime(std::get<config::settings>(std::move(loaded)));
             log_.configure(next->settings->log);
             rt_ = next;
+            prices_ = next->prices;
             for (const auto& w : workers_)
                 w->use(next);
             log_.info(
@@ -316,7 +319,8 @@ private:
 
     config::sources from_;
     logger log_;
-    runtime_ptr rt_;  ///< control thread; workers have their own copy
+    std::atomic<metering::price_table_ptr> prices_;  ///< the runtime's, for the control plane's helpers
+    runtime_ptr rt_;                                 ///< control thread; workers have their own copy
     metering::journal inflight_;
     metering::ledger books_;
     metering::metrics meters_;
