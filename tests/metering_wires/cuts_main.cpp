@@ -1,7 +1,6 @@
 // keyhole-cuts DIR [--only SUBSTRING] [--every-byte N] [--offsets N] [--cases] [--features]: see cuts.hpp.
-// Fails when a
-// drained row is not exact or a cancelled one is not marked; how near the estimates are is printed, not
-// judged.
+// Fails when a drained row is not exact or a cancelled one is not marked; how near the estimates are is
+// printed, not judged.
 #include "cuts.hpp"
 
 #include <charconv>
