@@ -173,7 +173,9 @@ void connection::cut_now(cut_reason why) noexcept
     if (cut_ == cut_reason::none) cut_ = why;
     close_upstream();
     error_code ignored;
-    if (!in_exchange_ || why == cut_reason::shutdown || why == cut_reason::revoked) socket_.cancel(ignored);
+    if (!in_exchange_ || why == cut_reason::shutdown || why == cut_reason::revoked ||
+        why == cut_reason::crowded)
+        socket_.cancel(ignored);
 }
 
 void connection::begin_drain() noexcept

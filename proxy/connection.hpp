@@ -21,7 +21,7 @@ class link;
 }
 
 /// Why an exchange was ended from outside.
-enum class cut_reason : unsigned char { none, agent_gone, revoked, shutdown, timed_out };
+enum class cut_reason : unsigned char { none, agent_gone, revoked, shutdown, timed_out, crowded };
 
 class connection {
 public:
@@ -67,6 +67,11 @@ public:
     /// The session of the running exchange, so that a revocation finds it.
     void set_session(session_ptr s) noexcept { current_ = std::move(s); }
     const session_ptr& current_session() const noexcept { return current_; }
+    /// Nobody's request is under way on it: idle, or a head that is not whole yet.
+    bool may_be_crowded_out() const noexcept
+    {
+        return cut_ == cut_reason::none && (!in_exchange_ || !current_);
+    }
     void begin_drain() noexcept;
     bool draining() const noexcept { return draining_; }
 

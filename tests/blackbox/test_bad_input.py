@@ -201,6 +201,51 @@ class Heads(BlackBox):
         self.assertEqual(self.keyhole.post("/v1/chat/completions", chat_body(), self.token).status, 200)
 
 
+class Crowds(unittest.TestCase):
+    """NO_WAY_AROUND: one sandbox can't keep another out by holding connections."""
+
+    def test_connections_without_a_request_make_room_for_a_newcomer(self):
+        provider = Provider()
+        self.addCleanup(provider.close)
+        keyhole = Keyhole(provider, {"limits": {"max_connections": 40}, "server": {"workers": 2}})
+        self.addCleanup(keyhole.close)
+        token = keyhole.token()
+        running = keyhole.client()
+        self.addCleanup(running.close)
+        running.request("POST", "/v1/chat/completions", [("x-demo", "gate=crowd@1")], chat_body(stream=True), token)
+        wait_until(lambda: provider.log("request"), what="the stream at the provider")
+        crowd = []
+        for number in range(200):  # five times the limit, silent, or with half a head
+            crowd.append(keyhole.client())
+            self.addCleanup(crowd[-1].close)
+            if number % 2:
+                try:
+                    crowd[-1].send(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n")
+                except (BrokenPipeError, ConnectionResetError):
+                    pass
+        for _ in range(10):
+            self.assertEqual(keyhole.post("/v1/chat/completions", chat_body(), token).status, 200)
+        provider.open_gate("crowd")
+        self.assertTrue(running.answer().read().body.endswith(b"data: [DONE]\n\n"), "a running answer was crowded out")
+
+    def test_while_every_connection_works_a_newcomer_is_closed_and_nobody_suffers(self):
+        provider = Provider()
+        self.addCleanup(provider.close)
+        keyhole = Keyhole(provider, {"limits": {"max_connections": 4}, "server": {"workers": 1}})
+        self.addCleanup(keyhole.close)
+        token = keyhole.token()
+        running = [keyhole.client() for _ in range(4)]
+        for client in running:
+            self.addCleanup(client.close)
+            client.request("POST", "/v1/chat/completions", [("x-demo", "gate=all@1")], chat_body(stream=True), token)
+        wait_until(lambda: len(provider.log("request")) == 4, what="four streams at the provider")
+        with keyhole.client() as newcomer:
+            self.assertTrue(newcomer.closed_by_peer())
+        provider.open_gate("all")
+        for client in running:
+            self.assertTrue(client.answer().read().body.endswith(b"data: [DONE]\n\n"))
+
+
 class Providers(unittest.TestCase):
     """The provider is down, resets, babbles, or never answers."""
 
