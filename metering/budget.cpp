@@ -24,6 +24,13 @@ std::int64_t plus(std::int64_t a, std::int64_t b) noexcept
     return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
 }
 
+__extension__ using wide = __int128;
+
+std::int64_t narrow(wide value) noexcept
+{
+    return static_cast<std::int64_t>(std::clamp<wide>(value, INT64_MIN, INT64_MAX));
+}
+
 std::int64_t floor_to(std::int64_t t, std::int64_t unit) noexcept
 {
     const std::int64_t down = t / unit * unit;
@@ -87,7 +94,7 @@ struct budget::counter {
     seen window;
     seen
         before;  ///< the window that was current before: a clock that jumps and is put right comes back to it
-    std::int64_t reserved = 0;
+    wide reserved = 0;
 
     /// Forward begins a new window at zero. A clock set back moves the window but gives nothing back. Coming
     /// back to the window that was left finds what was used there.
@@ -223,7 +230,7 @@ void budget::judge(const demand& d, std::int64_t now_us, std::optional<refusal>&
         const limit& l = limits_[i];
         counter& c = counters_[i];
         c.roll(l.window, now_us);
-        refusal r{l, owner_, c.window.used, c.reserved, asked_of(l, d), 0};
+        refusal r{l, owner_, c.window.used, narrow(c.reserved), asked_of(l, d), 0};
         if (l.unit == limit_unit::concurrency) r.reserved = in_flight_;
         // A request that asks for nothing is still refused where more was spent than the limit allows; one
         // that isn't counted never is.
@@ -243,7 +250,7 @@ void budget::hold(const demand& d) noexcept
         switch (limits_[i].unit) {
         case limit_unit::usd:
         case limit_unit::tokens:
-            c.reserved = plus(c.reserved, asked_of(limits_[i], d));
+            c.reserved += asked_of(limits_[i], d);
             break;
         case limit_unit::requests:
             c.window.used += d.counts_request ? 1 : 0;
@@ -253,8 +260,8 @@ void budget::hold(const demand& d) noexcept
         }
     }
     in_flight_ += d.counts_request ? 1 : 0;
-    held_nano_usd_ = plus(held_nano_usd_, std::max<std::int64_t>(d.nano_usd, 0));
-    held_tokens_ = plus(held_tokens_, std::max<std::int64_t>(d.tokens, 0));
+    held_nano_usd_ += std::max<std::int64_t>(d.nano_usd, 0);
+    held_tokens_ += std::max<std::int64_t>(d.tokens, 0);
 }
 
 // BUDGET_HOLDS: every limit of the chain is looked at and taken under all its locks, so no other request fits
@@ -321,7 +328,7 @@ std::vector<limit_state> budget::state(std::int64_t now_us) const
         const limit& l = limits_[i];
         counter c = counters_[i];
         c.roll(l.window, now_us);
-        limit_state s{l, c.window.used, c.reserved, 0};
+        limit_state s{l, c.window.used, narrow(c.reserved), 0};
         if (l.unit == limit_unit::concurrency)
             s.used = in_flight_;
         else if (l.window != limit_window::total)
@@ -341,6 +348,14 @@ void budget::replace_limits(std::vector<limit> limits, std::int64_t now_us,
     }
     const std::lock_guard lock(mutex_);
     for (std::size_t i = 0; i < limits.size(); ++i) {
+        const limit& l = limits[i];
+        const auto kept = std::ranges::find_if(
+            limits_, [&](const limit& old) { return old.unit == l.unit && old.window == l.window; });
+        // What this limit counted itself is exact; the ledger lags behind by what is not committed yet.
+        if (kept != limits_.end())
+            counters[i] = counters_[static_cast<std::size_t>(kept - limits_.begin())];
+        else if (l.unit == limit_unit::requests)
+            counters[i].window.used = plus(counters[i].window.used, in_flight_);  // no rows yet
         if (limits[i].unit == limit_unit::usd) counters[i].reserved = held_nano_usd_;
         if (limits[i].unit == limit_unit::tokens) counters[i].reserved = held_tokens_;
     }
@@ -358,7 +373,11 @@ remaining budget::left(std::int64_t now_us) const
             counter c = b->counters_[i];
             c.roll(l.window, now_us);
             const std::int64_t rest =
-                std::max<std::int64_t>(l.value - std::min(plus(c.window.used, c.reserved), l.value), 0);
+                std::max<std::int64_t>(l.value - std::min(l.unit == limit_unit::concurrency
+                                                              ? b->in_flight_
+                                                              : narrow(wide{c.window.used} + c.reserved),
+                                                          l.value),
+                                       0);
             std::optional<std::int64_t>* unit = nullptr;
             switch (l.unit) {
             case limit_unit::usd:
@@ -371,7 +390,8 @@ remaining budget::left(std::int64_t now_us) const
                 unit = &tightest.requests;
                 break;
             case limit_unit::concurrency:
-                continue;
+                unit = &tightest.concurrency;
+                break;
             }
             *unit = unit->has_value() ? std::min(**unit, rest) : rest;
         }

@@ -48,6 +48,7 @@ struct remaining {
     std::optional<std::int64_t> nano_usd;
     std::optional<std::int64_t> tokens;
     std::optional<std::int64_t> requests;
+    std::optional<std::int64_t> concurrency;  ///< further requests at once
 };
 
 /// One limit as it stands.
@@ -101,8 +102,8 @@ public:
     bool limits_money() const noexcept;
     /// This budget's own limits as they stand (its parents' are not in it).
     std::vector<limit_state> state(std::int64_t now_us) const;
-    /// Other limits from now on; what is in flight stays held. `used` tells what the ledger holds for a
-    /// limit's current window.
+    /// Other limits from now on; what is in flight stays held. A limit whose unit and window stay goes on
+    /// from what it has seen; for any other one `used` tells what the ledger holds for its current window.
     void replace_limits(std::vector<limit> limits, std::int64_t now_us,
                         const std::function<std::int64_t(const limit&)>& used);
     /// Requests in flight on this budget itself (those that count as requests).
@@ -115,6 +116,7 @@ public:
 
 private:
     friend class reservation;
+    __extension__ using wide = __int128;
     struct counter;
     static std::int64_t asked_of(const limit& l, const demand& d) noexcept;
     void judge(const demand& d, std::int64_t now_us, std::optional<refusal>& worst);
@@ -129,8 +131,10 @@ private:
         mutex_;  ///< a few compares and adds; parents are locked after children, always in that order
     std::vector<counter> counters_;
     std::int64_t in_flight_ = 0;
-    std::int64_t held_nano_usd_ = 0;  ///< by all reservations, whatever the limits
-    std::int64_t held_tokens_ = 0;
+    /// By all reservations, whatever the limits. Where nothing is limited, demands of any size meet here:
+    /// wide, so that what comes off is what was put on.
+    wide held_nano_usd_ = 0;
+    wide held_tokens_ = 0;
 };
 
 /// Start of the UTC calendar window that holds `t_us` (total: 0).
