@@ -37,8 +37,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             t.path.find('\\') == t.path.npos);
     for (const char c : t.path)
         require(static_cast<unsigned char>(c) > 0x20 && c != 0x7f);
-    for (const auto api : {keyhole::config::dialect::openai, keyhole::config::dialect::anthropic}) {
-        const match m = match_route(http::method::post, t.path, api);
+    using enum keyhole::config::dialect;
+    for (const auto api : {openai, anthropic, gemini, bedrock, ollama, cohere, azure}) {
+        const match m = match_route(http::method::post, t, api);
         if (m.found != nullptr) require(!m.found->name.empty());
     }
     target again;

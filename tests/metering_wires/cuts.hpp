@@ -26,12 +26,14 @@ struct cut_case {
     std::string name;
     wire format = wire::none;
     unsigned cuts = 0;
-    unsigned half = 0;    ///< of the corpus, by a hash of the name: 0 calibrates, 1 only checks
+    unsigned half = 0;    ///< of the corpus, by a hash of the name
     bool hidden = false;  ///< more reasoning was billed than text of any kind was shown
     double whole = -1;    ///< output of the complete answer, its usage ignored; -1: nothing to compare
     double at_cuts = -1;  ///< output, median over its cuts
+    double bias = 0;      ///< the same with its sign
     double row = -1;      ///< input and output as the row has them, median over its cuts
-    double input = -1;    ///< input tokens, from the recorded request alone
+    std::vector<double> each = {};  ///< output, at every cut
+    double input = -1;              ///< input tokens, from the recorded request alone
 };
 
 struct cut_report {
@@ -45,7 +47,10 @@ cut_report run_cuts(const std::filesystem::path& directory, const cut_options& o
 /// The distributions, a line a wire.
 void print(const cut_report& r, std::ostream& out);
 
-/// Medians over the cases, of those that show what they bill.
-double median_at_cuts(const cut_report& r);
+/// A line a case: error, the same with its sign, wire, name.
+void print_cases(const cut_report& r, std::ostream& out);
+
+/// Of the cases' median errors, over the cases that show what they bill.
+double median_of_cases(const cut_report& r);
 
 }  // namespace keyhole::metering::corpus

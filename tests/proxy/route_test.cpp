@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <ostream>
 #include <set>
 #include <string>
 
@@ -116,6 +117,11 @@ struct journey {
     const char* name;
     const char* model;
 };
+
+void PrintTo(const journey& j, std::ostream* out)
+{
+    *out << j.asked;
+}
 
 class Journeys : public testing::TestWithParam<journey> {};
 
