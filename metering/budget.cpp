@@ -351,10 +351,15 @@ void budget::replace_limits(std::vector<limit> limits, std::int64_t now_us,
         const limit& l = limits[i];
         const auto kept = std::ranges::find_if(
             limits_, [&](const limit& old) { return old.unit == l.unit && old.window == l.window; });
-        // What this limit counted itself is exact; the ledger lags behind by what is not committed yet.
-        if (kept != limits_.end())
+        // What this limit counted itself is exact, and the ledger lags behind by what is not committed yet.
+        // Where the ledger holds more money or tokens (rows that came another way), it is right.
+        if (kept != limits_.end()) {
+            const std::int64_t written = counters[i].window.used;
             counters[i] = counters_[static_cast<std::size_t>(kept - limits_.begin())];
-        else if (l.unit == limit_unit::requests)
+            counters[i].roll(l.window, now_us);
+            if (l.unit == limit_unit::usd || l.unit == limit_unit::tokens)
+                counters[i].window.used = std::max(counters[i].window.used, written);
+        } else if (l.unit == limit_unit::requests)
             counters[i].window.used = plus(counters[i].window.used, in_flight_);  // no rows yet
         if (limits[i].unit == limit_unit::usd) counters[i].reserved = held_nano_usd_;
         if (limits[i].unit == limit_unit::tokens) counters[i].reserved = held_tokens_;

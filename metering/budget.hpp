@@ -102,8 +102,8 @@ public:
     bool limits_money() const noexcept;
     /// This budget's own limits as they stand (its parents' are not in it).
     std::vector<limit_state> state(std::int64_t now_us) const;
-    /// Other limits from now on; what is in flight stays held. A limit whose unit and window stay goes on
-    /// from what it has seen; for any other one `used` tells what the ledger holds for its current window.
+    /// Other limits from now on; what is in flight stays held. `used` tells what the ledger holds for a
+    /// limit's current window; a limit whose unit and window stay never forgets what it has counted itself.
     void replace_limits(std::vector<limit> limits, std::int64_t now_us,
                         const std::function<std::int64_t(const limit&)>& used);
     /// Requests in flight on this budget itself (those that count as requests).
