@@ -102,6 +102,8 @@ class Leaks(unittest.TestCase):
                                               ("proxy-authorization", f"Bearer {token}"), ("x-custom", f"it is {token}"),
                                               ("x-auth-token", token), ("x-client-request-id", f"id-{token}"), ("referer", f"http://x/?key={token}")],
                  chat_body(), token)
+        self.ask("", f"/v1/chat/completions?foo={token}&x=%6b%68{token[2:]}", [], chat_body(), token)
+        self.assertEqual(self.keyhole.call("GET", f"/v1/models/{token}", [], None, token).status, 400)
         self.ask("", f"/v1/chat/completions?key={token}&api_key={token}&%6bey={token}&beta=true", [], chat_body(), token)
         self.ask("", "/v1/audio/transcriptions", [("content-type", kind)], form, token)
         with open(self.provider.log_path, "rb") as f:

@@ -61,6 +61,16 @@ TEST(Target, CredentialsLeaveTheQueryWhateverTheirSpelling)
     EXPECT_EQ(t.query_token, "kh_secret");
 }
 
+TEST(Target, TOKEN_STAYS_HOME_InTheQueryHoweverItIsWrittenAndInThePath)
+{
+    auto t = parsed("/v1/messages?a=1&foo=kh_secret&x=pre%6b%68_secretpost&kh_secret&b=2");
+    EXPECT_TRUE(remove_token(t, "kh_secret"));
+    EXPECT_EQ(t.query, "a=1&b=2");
+    t = parsed("/v1/models/kh_secret");
+    EXPECT_FALSE(remove_token(t, "kh_secret"));
+    EXPECT_TRUE(remove_token(t, ""));
+}
+
 TEST(Target, RefusesPathsThatTwoReadersSeeDifferently)
 {
     for (const auto* raw :
