@@ -262,7 +262,7 @@ void status(const common_options& o)
 void add_filters(CLI::App& command, usage_options& o)
 {
     add_common(command, o);
-    command.add_flag("--csv", o.as_csv, "CSV for programs");
+    command.add_flag("--csv", o.as_csv, "CSV for programs")->excludes("--json");
     command.add_option("--since", o.since, "7d, 24h, 2026-11-21, 2026-11-21T10:00:00Z (UTC)");
     command.add_option("--until", o.until, "As --since");
     command.add_option("--session", o.session, "Only this session");
