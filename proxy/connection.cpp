@@ -209,8 +209,8 @@ void connection::close_upstream() noexcept
 {
     if (upstream_ != nullptr)
         upstream_->close();
-    else if (connecting_ != nullptr && *connecting_ != nullptr)
-        (*connecting_)->close();
+    else if (connecting_ != nullptr)
+        connecting_->give_up();
 }
 
 void connection::close_abruptly() noexcept

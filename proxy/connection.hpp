@@ -61,7 +61,7 @@ public:
     /// The provider connection that the deadline, a hang-up or a revocation must be able to end.
     void set_upstream(upstream::link* l) noexcept { upstream_ = l; }
     /// While a connection is being made, where its address appears.
-    void watch_connecting(upstream::link** being_made) noexcept { connecting_ = being_made; }
+    void watch_connecting(upstream::attempt* being_made) noexcept { connecting_ = being_made; }
     /// What to do when the agent hangs up mid-exchange: called once, on the worker's thread.
     void set_on_hangup(std::function<void()> f) { on_hangup_ = std::move(f); }
     /// The session of the running exchange, so that a revocation finds it.
@@ -94,7 +94,7 @@ private:
     std::size_t end_ = 0;
     deadline limit_;
     upstream::link* upstream_ = nullptr;
-    upstream::link** connecting_ = nullptr;
+    upstream::attempt* connecting_ = nullptr;
     std::function<void()> on_hangup_;
     session_ptr current_;
     std::shared_ptr<connection*> self_;  ///< what queued handlers hold weakly

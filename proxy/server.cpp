@@ -227,6 +227,7 @@ private:
         g.agent_connections = shared_.agent_connections.load(std::memory_order_relaxed);
         for (const auto& w : workers_)
             g.upstream_idle += w->idle_upstream();
+        g.drains = shared_.drains.load(std::memory_order_relaxed);
         return g;
     }
 
