@@ -78,6 +78,7 @@ public:
 private:
     task<bool> read_preface();
     task<bool> wait_for_request();
+    task<> linger();
     void on_expiry(waiting_for what);
     void note_hangup();
     void arm_hangup_watch();

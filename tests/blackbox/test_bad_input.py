@@ -246,6 +246,35 @@ class Crowds(unittest.TestCase):
             self.assertTrue(client.answer().read().body.endswith(b"data: [DONE]\n\n"))
 
 
+class Refusals(BlackBox):
+    """A refusal reaches the agent also while its request is still on the way."""
+
+    def refused(self, tcp, size, path="/v1/chat/completions", token="kh_nobody"):
+        body = b'{"model":"gpt-4o","messages":[{"role":"user","content":"' + b"x" * size + b'"}]}'
+        with self.keyhole.client(tcp) as client:
+            client.request("POST", path, [("content-type", "application/json")], body, token)
+            return client.answer().read()
+
+    def test_large_bodies_get_the_status_and_not_a_reset(self):
+        for tcp in (False, True):
+            for size in (200_000, 2_000_000, 8_000_000, 32_000_000):
+                with self.subTest(tcp=tcp, size=size):
+                    answer = self.refused(tcp, size)
+                    self.assertEqual((answer.status, answer.whole), (403, True))
+                    self.assertEqual(answer.get("connection") or "stays", "stays" if size < 1_000_000 else "close")
+        self.assertEqual(self.refused(True, 2_000_000, "/v1/unknown", self.keyhole.token()).status, 404)
+
+    def test_a_body_that_ends_early_by_a_half_close_is_answered(self):
+        for tcp in (False, True):
+            with self.subTest(tcp=tcp), self.keyhole.client(tcp) as client:
+                client.send(f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {self.keyhole.token()}\r\n"
+                            "content-type: application/json\r\ncontent-length: 500\r\n\r\n{\"a\"".encode())
+                client.half_close()
+                answer = client.answer().read()
+                self.assertEqual(answer.status, 400, answer.body)
+                self.assertIn(b"ended early", answer.body)
+
+
 class Providers(unittest.TestCase):
     """The provider is down, resets, babbles, or never answers."""
 
