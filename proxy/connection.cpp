@@ -54,6 +54,11 @@ task<> connection::serve()
         on_hangup_ = nullptr;
         abrupt_ = verdict == exchange_verdict::broken_off;
         again = verdict == exchange_verdict::keep_alive && !draining_ && !gone_;
+        if (again && cut_ == cut_reason::revoked) {
+            // It came when the answer was whole already: the next request is told why it is refused.
+            cut_ = cut_reason::none;
+            if (!tcp_) arm_hangup_watch();
+        }
         if (verdict == exchange_verdict::linger && !draining_ && !gone_ && cut_ == cut_reason::none)
             co_await linger();
     }
