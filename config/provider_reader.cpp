@@ -16,6 +16,8 @@ constexpr std::array<std::string_view, 16> reserved_names{
 credential_style usual_credential(dialect api)
 {
     switch (api) {
+    case dialect::azure:
+        return credential_style::api_key;
     case dialect::anthropic:
         return credential_style::x_api_key;
     case dialect::gemini:

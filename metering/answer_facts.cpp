@@ -10,7 +10,7 @@ namespace keyhole::metering {
 
 /// What a value at a path means.
 struct path_action {
-    enum class kind : std::uint8_t { number, usage, list, entry, entry_label, entry_count, fact };
+    enum class kind : std::uint8_t { number, usage, list, entry, entry_label, entry_count, fact, text };
     kind what = kind::fact;
     std::uint8_t rank = 0;
     quantity counted = quantity::input;
@@ -79,6 +79,10 @@ void add_fact(compiled_wire& w, const fact_place& f)
     const path_action action{.what = kind::fact, .rank = f.rank, .said = f.what};
     switch (f.what) {
     case fact::text:
+        w.add(f.path, interest::measure, action);
+        w.add(f.path, interest::pieces, {.what = kind::text, .rank = f.rank});
+        break;
+    case fact::sealed:
         w.add(f.path, interest::measure, action);
         break;
     case fact::error_object:
@@ -219,8 +223,30 @@ void answer_facts::on_scalar(path_id id, const json_scalar& value)
         scalar(action, value);
 }
 
+void answer_facts::on_piece(path_id id, std::string_view piece)
+{
+    for (const path_action& action : wire_.actions[id]) {
+        if (action.what == kind::text) text(action.rank, piece);
+    }
+}
+
+/// Some hosts send a text twice, as deltas and whole: the place of the lowest rank counts.
+void answer_facts::text(std::uint8_t rank, std::string_view piece)
+{
+    if (rank > text_rank_) return;
+    if (rank < text_rank_) {
+        text_rank_ = rank;
+        counter_ = {};
+        reading_.text.bytes = reading_.text.deltas = 0;
+    }
+    counter_.add(piece);
+    reading_.text.bytes += piece.size();
+    reading_.text.millitokens = counter_.millitokens();
+}
+
 void answer_facts::on_document_end(bool)
 {
+    opening_ = false;
     abandon_document(true);
     if (pending_terminal_) reading_.terminal = true;
     pending_terminal_ = false;
@@ -331,6 +357,7 @@ void answer_facts::say(const path_action& action, const json_scalar& value)
     case fact::event_type:
         if (text && contains(rules_.terminal_types, value.text)) pending_terminal_ = true;
         if (text && contains(rules_.error_types, value.text)) reading_.error_event = status_ < 400;
+        opening_ = value.text.ends_with(".added");
         break;
     case fact::error_type:
         if (text || value.kind == type::number) error_type(value.text, action.rank);
@@ -352,8 +379,21 @@ void answer_facts::say(const path_action& action, const json_scalar& value)
         if (value.kind != type::null) pending_terminal_ = true;
         break;
     case fact::text:
-        reading_.text_bytes += value.length;
+        if (value.length != 0 && action.rank == text_rank_) ++reading_.text.deltas;
         break;
+    case fact::call:
+        if (!text) break;
+        ++reading_.text.calls;
+        reading_.text.call_bytes += value.length;
+        break;
+    case fact::sealed: {
+        if (value.kind != type::string || value.length == 0) break;
+        // An item's first form is sealed with nothing in it: what the last form has beyond that counts.
+        const auto length = static_cast<std::int64_t>(std::min<std::uint64_t>(value.length, 1U << 30U));
+        reading_.text.sealed_bytes += opening_ ? -length : length;
+        if (!opening_) ++reading_.text.sealed;
+        break;
+    }
     case fact::cost_usd:
         if (value.kind == type::number)
             reading_.provider_cost_nano_usd = scaled_decimal(value.text, 9).value_or(0);

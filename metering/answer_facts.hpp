@@ -50,6 +50,7 @@ public:
     void on_begin(path_id id) override;
     void on_end(path_id id) override;
     void on_scalar(path_id id, const json_scalar& value) override;
+    void on_piece(path_id id, std::string_view piece) override;
 
 private:
     struct staged {
@@ -68,6 +69,7 @@ private:
     void end(const path_action& action);
     void scalar(const path_action& action, const json_scalar& value);
     void say(const path_action& action, const json_scalar& value);
+    void text(std::uint8_t rank, std::string_view piece);
     void commit(const usage_place& place, const usage_numbers& numbers);
     void error_type(std::string_view text, std::uint8_t rank);
 
@@ -82,8 +84,11 @@ private:
     std::uint32_t pending_places_ = 0;  ///< a bit a usage place
     bool pending_terminal_ = false;
     bool one_body_ = false;
+    bool opening_ = false;     ///< an event that announces an item, before it has content
     bool unfinished_ = false;  ///< a record said that more follows
     bool changed_ = true;
+    std::uint8_t text_rank_ = 0xff;  ///< of the text that counts
+    token_counter counter_;
     reading reading_;
 };
 

@@ -48,6 +48,7 @@ struct remaining {
     std::optional<std::int64_t> nano_usd;
     std::optional<std::int64_t> tokens;
     std::optional<std::int64_t> requests;
+    std::optional<std::int64_t> concurrency;  ///< further requests at once
 };
 
 /// One limit as it stands.
@@ -101,10 +102,8 @@ public:
     bool limits_money() const noexcept;
     /// This budget's own limits as they stand (its parents' are not in it).
     std::vector<limit_state> state(std::int64_t now_us) const;
-    /// Other limits from now on; what is in flight stays held and counted. A limit of a unit and window that
-    /// was there before keeps what it has seen; for any other `used` tells what the ledger holds for the
-    /// current window (asked without the lock; what settles meanwhile is added, so it may count twice, never
-    /// not at all).
+    /// Other limits from now on; what is in flight stays held. `used` tells what the ledger holds for a
+    /// limit's current window; a limit whose unit and window stay never forgets what it has counted itself.
     void replace_limits(std::vector<limit> limits, std::int64_t now_us,
                         const std::function<std::int64_t(const limit&)>& used);
     /// Requests in flight on this budget itself (those that count as requests).
@@ -117,9 +116,8 @@ public:
 
 private:
     friend class reservation;
-    struct counter;
-    /// Sums of what is held: one that stopped at the bound of 64 bits would give back more than it took.
     __extension__ using wide = __int128;
+    struct counter;
     static std::int64_t asked_of(const limit& l, const demand& d) noexcept;
     void judge(const demand& d, std::int64_t now_us, std::optional<refusal>& worst);
     void hold(const demand& d) noexcept;
@@ -133,11 +131,10 @@ private:
         mutex_;  ///< a few compares and adds; parents are locked after children, always in that order
     std::vector<counter> counters_;
     std::int64_t in_flight_ = 0;
-    wide held_nano_usd_ = 0;  ///< by all reservations, whatever the limits
+    /// By all reservations, whatever the limits. Where nothing is limited, demands of any size meet here:
+    /// wide, so that what comes off is what was put on.
+    wide held_nano_usd_ = 0;
     wide held_tokens_ = 0;
-    wide settled_nano_usd_ = 0;  ///< ever; only differences are of use
-    wide settled_tokens_ = 0;
-    wide taken_ = 0;  ///< requests admitted and not given back
 };
 
 /// Start of the UTC calendar window that holds `t_us` (total: 0).

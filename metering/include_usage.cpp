@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <string>
 
 namespace keyhole::metering {
 namespace {
@@ -82,6 +83,21 @@ bool read_chunk(std::string_view json, chunk_facts& facts)
     return cursor.done();
 }
 
+// The data of an event whose every line is a data field, joined as its reader joins it; empty: it has others.
+std::string joined_data(std::string_view event, std::string_view field)
+{
+    std::string out;
+    while (!event.empty()) {
+        const auto end = std::min(event.find_first_of("\r\n"), event.size());
+        const auto line = event.substr(0, end);
+        event.remove_prefix(std::min(end + 1, event.size()));
+        if (line.empty()) continue;
+        if (!line.starts_with(field)) return {};
+        out.append(line.substr(field.size())).push_back('\n');
+    }
+    return out;
+}
+
 // The event with or without the blank line that ends it.
 verdict judge(std::string_view event)
 {
@@ -92,10 +108,16 @@ verdict judge(std::string_view event)
         return {};
     const auto is_line_end = [](char c) { return c == '\r' || c == '\n'; };
     const auto line = std::find_if(event.begin(), event.end(), is_line_end);
-    if (!std::all_of(line, event.end(), is_line_end)) return {};
+    chunk_facts facts;
+    if (!std::all_of(line, event.end(), is_line_end)) {
+        // Over several lines: the extra chunk goes as a whole; nothing is cut out of others.
+        const std::string text = joined_data(event, field);
+        const bool extra =
+            !text.empty() && read_chunk(text, facts) && facts.usages == 1 && facts.choices == 1;
+        return {.drop = extra && facts.choices_empty && facts.usage_object};
+    }
 
     const std::string_view json = {event.begin() + field.size(), line};
-    chunk_facts facts;
     if (!read_chunk(json, facts) || facts.usages != 1 || facts.choices > 1) return {};
     if (facts.choices_empty && facts.usage_object) return {.drop = true};
     if (!facts.usage_null) return {};

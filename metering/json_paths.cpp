@@ -296,7 +296,10 @@ const char* json_reader::after_key(const char* p, const char* end) noexcept
 const char* json_reader::begin_text(const char* p, const char* end, std::uint8_t mode)
 {
     const char* const q = find_either<'"', '\\'>(p, end);
-    if (q != end && *q == '"' && (mode & bit(interest::pieces)) == 0) {
+    if (q != end && *q == '"') {
+        if ((mode & bit(interest::pieces)) != 0 && q != p) {
+            sink_.on_piece(at_->id, {p, static_cast<std::size_t>(q - p)});
+        }
         if (mode != 0) {
             json_scalar value;
             value.kind = json_scalar::type::string;

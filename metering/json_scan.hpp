@@ -34,6 +34,7 @@ public:
     std::size_t offset() const noexcept { return static_cast<std::size_t>(at_ - begin_); }
     std::string_view since(std::size_t from) const noexcept { return {begin_ + from, offset() - from}; }
     void skip_space() noexcept;
+    void skip_byte() noexcept { ++at_; }
 
     /// Each returns false where the text can't be followed any further; the cursor then stands near the
     /// cause.

@@ -58,7 +58,7 @@ struct usage_query {
         std::int64_t ended_us = 0;
         std::string id;  ///< as format_request_id writes it; empty: before all of that time
     };
-    std::optional<place> after;
+    std::optional<place> after = std::nullopt;
 };
 
 struct ledger_health {

@@ -118,7 +118,7 @@ struct reader {
     void operator()(const char*, bool& value) { value = s.integer(at++) != 0; }
     void operator()(const char*, wire& w)
     {
-        w = from_text(s.text(at++), wire::openai_assistants, wire::none);
+        w = from_text(s.text(at++), wire::watsonx, wire::none);
     }
     void operator()(const char*, usage_source& u)
     {

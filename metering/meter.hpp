@@ -4,6 +4,7 @@
 // "nothing found").
 #pragma once
 
+#include "metering/estimate.hpp"
 #include "metering/usage.hpp"
 
 #include <cstdint>
@@ -28,8 +29,7 @@ struct reading {
     std::string id;            ///< the answer's own id (msg_…, chatcmpl-…, resp_…), at most 96 bytes
     std::string service_tier;  ///< as answered, at most 32 bytes
     std::int64_t provider_cost_nano_usd = 0;  ///< OpenRouter's own usage.cost; 0: not given
-    std::uint64_t text_bytes =
-        0;  ///< bytes of generated text, thinking and tool arguments that passed (for estimates)
+    written_text text;  ///< generated text, thinking and tool arguments that passed (for estimates)
     /// Billed beside `counts` and not in them: Anthropic's usage.iterations (compaction, advisor, fallback)
     /// counts work that the usage beside it leaves out. Zero on every other wire.
     token_counts beyond;

@@ -225,6 +225,8 @@ std::vector<prometheus::MetricFamily> metrics::impl::exact_families() const
     gauge("keyhole_sessions", "Sessions that exist.", static_cast<double>(now.sessions));
     gauge("keyhole_agent_connections", "Connections of agents that are open.",
           static_cast<double>(now.agent_connections));
+    gauge("keyhole_drains_in_flight", "Answers read on for their usage after their agent hung up.",
+          static_cast<double>(now.drains));
     gauge("keyhole_upstream_idle_connections", "Connections to providers kept for reuse.",
           static_cast<double>(now.upstream_idle));
     return families;

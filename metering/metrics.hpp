@@ -28,6 +28,7 @@ public:
         std::uint64_t sessions = 0;
         std::uint64_t agent_connections = 0;
         std::uint64_t upstream_idle = 0;
+        std::uint64_t drains = 0;  ///< answers that are read on after their agent hung up
     };
     void set_gauges_source(std::function<gauges()> source);
 

@@ -205,6 +205,14 @@ void price_table::load_keyhole(const std::string& path)
     seal();
 }
 
+void price_table::load_keyhole_text(std::string_view text, const std::string& name)
+{
+    auto next = impl_ ? std::make_shared<impl>(*impl_) : std::make_shared<impl>();
+    next->lay_over(price_files::parse_keyhole(text, name));
+    impl_ = std::move(next);
+    seal();
+}
+
 void price_table::load_litellm(const std::string& path)
 {
     auto next = impl_ ? std::make_shared<impl>(*impl_) : std::make_shared<impl>();

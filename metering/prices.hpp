@@ -67,6 +67,8 @@ public:
     /// Lays a file over this table. Throws std::runtime_error("FILE:LINE: …") on anything it does not
     /// understand.
     void load_keyhole(const std::string& path);
+    /// The same from text; `name` stands in errors for the file's.
+    void load_keyhole_text(std::string_view text, const std::string& name);
     void load_litellm(const std::string& path);
     void load_models_dev(const std::string& path);
 

@@ -88,7 +88,7 @@ bool make_storable(record& r) noexcept
     bounds(latest_us, r.received_us, r.forwarded_us, r.first_byte_us, r.first_token_us, r.ended_us);
     bounds(INT64_MAX, r.bytes_in, r.bytes_out);
 
-    if (r.format > wire::openai_assistants) {
+    if (r.format > wire::watsonx) {
         r.format = wire::none;
         good = false;
     }

@@ -43,6 +43,10 @@ constexpr fact_place messages_facts[] = {
     {"content_block.text", fact::text},
     {"content[].text", fact::text},
     {"content[].thinking", fact::text},
+    {"content_block.name", fact::call},
+    {"content[].name", fact::call},
+    {"delta.signature", fact::sealed},
+    {"content[].signature", fact::sealed},
     {"completion", fact::text},  // the legacy /v1/complete, which reports no usage
 };
 

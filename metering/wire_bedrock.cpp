@@ -36,6 +36,9 @@ constexpr fact_place converse_facts[] = {
     {"delta.reasoningContent.text", fact::text},
     {"output.message.content[].text", fact::text},
     {"output.message.content[].reasoningContent.reasoningText.text", fact::text},
+    {"start.toolUse.name", fact::call},
+    {"output.message.content[].toolUse.name", fact::call},
+    {"delta.reasoningContent.signature", fact::sealed},
     {"serviceTier.type", fact::service_tier},
 };
 
@@ -103,6 +106,9 @@ constexpr fact_place invoke_facts[] = {
     {"delta.thinking", fact::text},
     {"delta.partial_json", fact::text},
     {"content[].text", fact::text},
+    {"content_block.name", fact::call},
+    {"content[].name", fact::call},
+    {"delta.signature", fact::sealed},
     {"contentBlockDelta.delta.text", fact::text},
     {"outputText", fact::text},
     {"results[].outputText", fact::text},

@@ -78,6 +78,10 @@ constexpr fact_place generate_facts[] = {
     {"response.candidates[].finishReason", fact::terminal_mark},
     {"candidates[].content.parts[].text", fact::text},
     {"response.candidates[].content.parts[].text", fact::text},
+    {"candidates[].content.parts[].functionCall.name", fact::call},
+    {"response.candidates[].content.parts[].functionCall.name", fact::call},
+    {"candidates[].content.parts[].thoughtSignature", fact::sealed},
+    {"response.candidates[].content.parts[].thoughtSignature", fact::sealed},
 };
 
 constexpr usage_place embed_usages[] = {

@@ -107,12 +107,15 @@ constexpr fact_place chat_facts[] = {
     {"choices[].delta.refusal", fact::text},
     {"choices[].delta.tool_calls[].function.arguments", fact::text},
     {"choices[].delta.function_call.arguments", fact::text},
-    {"choices[].message.content", fact::text},
-    {"choices[].message.content[].text", fact::text},
-    {"choices[].message.reasoning_content", fact::text},
-    {"choices[].message.reasoning", fact::text},
-    {"choices[].message.tool_calls[].function.arguments", fact::text},
-    {"choices[].text", fact::text},
+    {"choices[].message.content", fact::text, 1},
+    {"choices[].message.content[].text", fact::text, 1},
+    {"choices[].message.reasoning_content", fact::text, 1},
+    {"choices[].message.reasoning", fact::text, 1},
+    {"choices[].message.tool_calls[].function.arguments", fact::text, 1},
+    {"choices[].text", fact::text, 2},
+    {"choices[].delta.tool_calls[].function.name", fact::call},
+    {"choices[].delta.function_call.name", fact::call},
+    {"choices[].message.tool_calls[].function.name", fact::call},
 };
 
 constexpr fact_place responses_facts[] = {
@@ -134,6 +137,10 @@ constexpr fact_place responses_facts[] = {
     {"output[].content[].text", fact::text},
     {"output[].summary[].text", fact::text},
     {"output[].arguments", fact::text},
+    {"arguments", fact::call},  // of response.function_call_arguments.done
+    {"output[].name", fact::call},
+    {"item.encrypted_content", fact::sealed},
+    {"output[].encrypted_content", fact::sealed},
 };
 
 constexpr fact_place media_facts[] = {

@@ -57,6 +57,8 @@ constexpr fact_place cohere_facts[] = {
     {"delta.message.content.thinking", fact::text},
     {"delta.message.tool_plan", fact::text},
     {"delta.message.tool_calls.function.arguments", fact::text},
+    {"delta.message.tool_calls.function.name", fact::call},
+    {"message.tool_calls[].function.name", fact::call},
     {"message.content[].text", fact::text},
     {"message.tool_plan", fact::text},
     {"text", fact::text},
@@ -78,8 +80,13 @@ constexpr usage_shape ollama_usage = {
 constexpr usage_place ollama_usages[] = {{"", &ollama_usage, 0}};
 
 constexpr fact_place ollama_facts[] = {
-    {"model", fact::model},           {"done", fact::terminal_flag}, {"message.content", fact::text},
-    {"message.thinking", fact::text}, {"response", fact::text},      {"thinking", fact::text},
+    {"model", fact::model},
+    {"done", fact::terminal_flag},
+    {"message.content", fact::text},
+    {"message.thinking", fact::text},
+    {"response", fact::text},
+    {"thinking", fact::text},
+    {"message.tool_calls[].function.name", fact::call},
 };
 
 constexpr usage_field watsonx_fields[] = {

@@ -119,9 +119,11 @@ enum class fact : std::uint8_t {
     error_object,   ///< an object, or a string that is not empty: the answer is an error
     terminal_flag,  ///< true: the stream's last record
     terminal_mark,  ///< any value but null: the stream's last record
-    text,           ///< a string of generated text
-    cost_usd,       ///< a number of USD
-    cost_ticks,     ///< a number of 1e-10 USD
+    text,        ///< a string of generated text; of several places the lowest rank that says anything counts
+    call,        ///< a string that stands once in every tool call
+    sealed,      ///< a string of reasoning that only the provider can read
+    cost_usd,    ///< a number of USD
+    cost_ticks,  ///< a number of 1e-10 USD
 };
 
 struct fact_place {

@@ -1,6 +1,8 @@
 // Step 11, and the slot it closes. EVERY_REQUEST_ONE_ROW: open_slot() comes before the first byte leaves,
 // account() on every way out, once. The row, the log line, the metrics and the budget are fed from the same
 // record, so they cannot disagree.
+#include "metering/best_known.hpp"
+#include "metering/reprice.hpp"
 #include "proxy/exchange.hpp"
 
 #include <algorithm>
@@ -12,12 +14,6 @@ std::string_view label_or(const session& s, std::string_view name, std::string_v
 {
     const auto found = s.info.labels.find(std::string(name));
     return found != s.info.labels.end() ? std::string_view(found->second) : otherwise;
-}
-
-/// Tokens that `bytes` of text are taken for when nobody counted them.
-std::int64_t tokens_of(std::uint64_t bytes) noexcept
-{
-    return static_cast<std::int64_t>((bytes + 3) / 4);
 }
 
 /// TOKENS_EXACT: the provider's numbers where it gave them; where an answer broke off, or never said, the
@@ -46,18 +42,13 @@ void take_usage(exchange& x, metering::record& row, bool complete)
     }
     if (x.way->objects == object_rule::uses) return;  // nothing is estimated for what was made before
 
-    const bool cut = !complete && !r.terminal;
-    const auto written = tokens_of(r.text_bytes);
-    if (r.source == metering::usage_source::none && (r.text_bytes != 0 || cut)) {
-        row.counts = {};
-        row.counts.input = tokens_of(x.facts.text_bytes);
-        row.counts.output = written;
-        row.source = metering::usage_source::estimated;
-    } else if (cut && written > row.counts.all_output()) {
-        // The provider told the input at the beginning; what it wrote since then is counted from its bytes.
-        row.counts.output += written - row.counts.all_output();
-        row.source = metering::usage_source::estimated;
-    }
+    const auto known = metering::best_known_usage(
+        r, {.format = row.format,
+            .streamed = row.stream,
+            .complete = complete,
+            .request_body = x.facts.is_object ? std::string_view(x.body) : std::string_view()});
+    row.counts = known.counts;
+    row.source = known.source;
 }
 
 }  // namespace
@@ -110,10 +101,9 @@ void account(exchange& x, metering::outcome end, std::string_view error, std::st
     const auto& prices = *x.rt->prices;
     const auto provider = row.provider.view();
     const auto* known = prices.find(provider, row.answered_model.view());
-    const auto billed_as = known != nullptr ? row.answered_model.view() : row.model.view();
-    if (known == nullptr) known = prices.find(provider, billed_as);
+    if (known == nullptr) known = prices.find(provider, row.model.view());
     if (row.source != metering::usage_source::none) {
-        const auto cost = prices.price(provider, billed_as, row.service_tier.view(), row.counts);
+        const auto cost = metering::price_of(row, prices);
         row.cost_nano_usd = cost.nano_usd;
         row.priced = cost.priced;
         if (cost.priced) row.price_version = prices.version();

@@ -178,6 +178,8 @@ failure admit(exchange& x)
     auto& shared = x.agent.home().shared();
     if (auto f = find_route(x)) return f;
     if (auto f = identify(x)) return f;
+    if (!remove_token(x.where, x.token))
+        return {errc::bad_request, "The path holds a session token; send it as the API key only.", {}, 0};
     if (auto f = gone_session(*x.who, x.received_us)) return f;
     if (shared.draining.load(std::memory_order_relaxed))
         return {errc::shutting_down, "The proxy is shutting down; try again in a moment.", {}, 1};

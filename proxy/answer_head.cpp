@@ -103,6 +103,8 @@ std::string build_answer_head(exchange& x, std::optional<std::uint64_t> content_
         if (left.tokens) append_field(out, "x-keyhole-budget-remaining-tokens", std::to_string(*left.tokens));
         if (left.requests)
             append_field(out, "x-keyhole-budget-remaining-requests", std::to_string(*left.requests));
+        if (left.concurrency)
+            append_field(out, "x-keyhole-budget-remaining-concurrency", std::to_string(*left.concurrency));
     }
     if (content_length)
         append_field(out, "content-length", std::to_string(*content_length));

@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <exception>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <unistd.h>
 
@@ -49,13 +50,13 @@ void check_directory(report& out, const std::string& label, std::string path)
 
 task<> probe(upstream::pool& pool, upstream::endpoint_ptr to, report& out)
 {
-    upstream::link* being_made = nullptr;
+    const auto being_made = std::make_shared<upstream::attempt>();
     timer limit(co_await asio::this_coro::executor);
     limit.expires_after(seconds_of(to->provider.connect_timeout));
-    limit.async_wait([&being_made](error_code ec) {
-        if (!ec && being_made != nullptr) being_made->close();
+    limit.async_wait([being_made](error_code ec) {
+        if (!ec) being_made->give_up();
     });
-    auto made = co_await pool.connect(to, &being_made);
+    auto made = co_await pool.connect(to, being_made.get());
     limit.cancel();
     const std::string what = "provider " + to->provider.name + " (" + to->host_header + ')';
     if (made.error)

@@ -54,6 +54,13 @@ task<> connection::serve()
         on_hangup_ = nullptr;
         abrupt_ = verdict == exchange_verdict::broken_off;
         again = verdict == exchange_verdict::keep_alive && !draining_ && !gone_;
+        if (again && cut_ == cut_reason::revoked) {
+            // It came when the answer was whole already: the next request is told why it is refused.
+            cut_ = cut_reason::none;
+            if (!tcp_) arm_hangup_watch();
+        }
+        if (verdict == exchange_verdict::linger && !draining_ && !gone_ && cut_ == cut_reason::none)
+            co_await linger();
     }
     limit_.rest();
 }
@@ -94,6 +101,24 @@ task<bool> connection::wait_for_request()
     co_return more;
 }
 
+/// A refusal was written while its request's body is still on the way. A close with unread bytes resets the
+/// connection, and the agent sees the reset instead of the refusal, and repeats the request. So what comes is
+/// thrown away, as long as a head may take and as much as a body may have.
+task<> connection::linger()
+{
+    const auto& bounds = home_.rt()->settings->bounds;
+    error_code ignored;
+    socket_.shutdown(agent_socket::shutdown_send, ignored);
+    if (!buffer_) buffer_ = home_.lend_buffer();
+    limit_.expect(waiting_for::body, seconds_of(bounds.head_timeout));
+    std::size_t left = bounds.max_body_bytes;
+    while (left != 0) {
+        const std::size_t n = co_await read_into(buffer_.get(), worker::buffer_size);
+        if (n == 0) break;
+        left -= std::min(left, n);
+    }
+}
+
 task<bool> connection::read_more()
 {
     if (!buffer_) buffer_ = home_.lend_buffer();
@@ -112,7 +137,8 @@ task<bool> connection::read_more()
 task<std::size_t> connection::read_into(char* into, std::size_t size)
 {
     auto [ec, n] = co_await socket_.async_read_some(asio::buffer(into, size), as_result);
-    if (ec && ec != asio::error::operation_aborted) gone_ = true;
+    // The end of what the agent sends is not the end of what it reads.
+    if (ec && ec != asio::error::operation_aborted && ec != asio::error::eof) gone_ = true;
     co_return ec ? 0 : n;
 }
 
@@ -173,7 +199,9 @@ void connection::cut_now(cut_reason why) noexcept
     if (cut_ == cut_reason::none) cut_ = why;
     close_upstream();
     error_code ignored;
-    if (!in_exchange_ || why == cut_reason::shutdown || why == cut_reason::revoked) socket_.cancel(ignored);
+    if (!in_exchange_ || why == cut_reason::shutdown || why == cut_reason::revoked ||
+        why == cut_reason::crowded)
+        socket_.cancel(ignored);
 }
 
 void connection::begin_drain() noexcept
@@ -207,8 +235,8 @@ void connection::close_upstream() noexcept
 {
     if (upstream_ != nullptr)
         upstream_->close();
-    else if (connecting_ != nullptr && *connecting_ != nullptr)
-        (*connecting_)->close();
+    else if (connecting_ != nullptr)
+        connecting_->give_up();
 }
 
 void connection::close_abruptly() noexcept

@@ -21,7 +21,7 @@ class link;
 }
 
 /// Why an exchange was ended from outside.
-enum class cut_reason : unsigned char { none, agent_gone, revoked, shutdown, timed_out };
+enum class cut_reason : unsigned char { none, agent_gone, revoked, shutdown, timed_out, crowded };
 
 class connection {
 public:
@@ -61,18 +61,24 @@ public:
     /// The provider connection that the deadline, a hang-up or a revocation must be able to end.
     void set_upstream(upstream::link* l) noexcept { upstream_ = l; }
     /// While a connection is being made, where its address appears.
-    void watch_connecting(upstream::link** being_made) noexcept { connecting_ = being_made; }
+    void watch_connecting(upstream::attempt* being_made) noexcept { connecting_ = being_made; }
     /// What to do when the agent hangs up mid-exchange: called once, on the worker's thread.
     void set_on_hangup(std::function<void()> f) { on_hangup_ = std::move(f); }
     /// The session of the running exchange, so that a revocation finds it.
     void set_session(session_ptr s) noexcept { current_ = std::move(s); }
     const session_ptr& current_session() const noexcept { return current_; }
+    /// Nobody's request is under way on it: idle, or a head that is not whole yet.
+    bool may_be_crowded_out() const noexcept
+    {
+        return cut_ == cut_reason::none && (!in_exchange_ || !current_);
+    }
     void begin_drain() noexcept;
     bool draining() const noexcept { return draining_; }
 
 private:
     task<bool> read_preface();
     task<bool> wait_for_request();
+    task<> linger();
     void on_expiry(waiting_for what);
     void note_hangup();
     void arm_hangup_watch();
@@ -89,7 +95,7 @@ private:
     std::size_t end_ = 0;
     deadline limit_;
     upstream::link* upstream_ = nullptr;
-    upstream::link** connecting_ = nullptr;
+    upstream::attempt* connecting_ = nullptr;
     std::function<void()> on_hangup_;
     session_ptr current_;
     std::shared_ptr<connection*> self_;  ///< what queued handlers hold weakly

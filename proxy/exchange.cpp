@@ -53,7 +53,9 @@ task<exchange_verdict> refuse(exchange& x, failure why)
     x.agent.limit().expect(waiting_for::agent_to_read, seconds_of(x.rt->settings->bounds.body_timeout));
     const auto reply = reply_to(why, context_of(x, keep));
     const bool written = co_await x.agent.write(reply);
-    co_return written&& keep ? exchange_verdict::keep_alive : exchange_verdict::close;
+    if (written && keep) co_return exchange_verdict::keep_alive;
+    const bool more_comes = understood && !x.body_read && x.head.framing != http::body_framing::none;
+    co_return written&& more_comes ? exchange_verdict::linger : exchange_verdict::close;
 }
 
 }  // namespace

@@ -26,6 +26,7 @@ namespace keyhole::proxy {
 enum class exchange_verdict : unsigned char {
     keep_alive,
     close,
+    linger,      ///< close, but read on what is still coming: closing on it would reset the answer away
     broken_off,  ///< the answer did not reach its end: the agent must see that
 };
 

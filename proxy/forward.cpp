@@ -107,7 +107,7 @@ task<failure> lease(exchange& x)
     }
     const auto began = metering::now_us();
     c.limit().expect(waiting_for::connect, seconds_of(x.to->provider.connect_timeout));
-    upstream::link* being_made = nullptr;
+    upstream::attempt being_made;
     c.watch_connecting(&being_made);
     auto made = co_await c.home().pool().connect(x.to, &being_made);
     c.watch_connecting(nullptr);

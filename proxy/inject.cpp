@@ -42,10 +42,20 @@ constexpr std::array never_forwarded{
     std::string_view("x-http-method-override"),
 };
 
+/// Servers that hand fields on as variables (CGI, WSGI) take X_API_KEY for X-API-KEY: what may not be sent as
+/// the one may not be sent as the other.
+bool is_name(std::string_view written, std::string_view lower)
+{
+    return std::equal(written.begin(), written.end(), lower.begin(), lower.end(), [](char w, char l) {
+        if (w == '_') w = '-';
+        return (w >= 'A' && w <= 'Z' ? w | 0x20 : w) == l;
+    });
+}
+
 bool stays_behind(const exchange& x, const http::field& f)
 {
     for (const auto name : never_forwarded)
-        if (http::iequals(f.name, name)) return true;
+        if (is_name(f.name, name)) return true;
     if (f.name.size() > 10 && (http::iequals(f.name.substr(0, 10), "x-keyhole-") ||
                                http::iequals(f.name.substr(0, 10), "x-forwarde")))
         return true;

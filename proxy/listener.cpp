@@ -73,9 +73,6 @@ task<> listener::accept_loop(std::shared_ptr<state> s)
             }
             continue;
         }
-        auto& shared = to->shared();
-        if (shared.agent_connections.load(std::memory_order_relaxed) >= to->connection_limit())
-            continue;  // closes it
         if (s->tcp) {
             const int on = 1;
             ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);

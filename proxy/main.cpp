@@ -73,6 +73,17 @@ int main(int argc, char** argv)
     int exit_code = 0;
     proxy::cli::register_commands(app, exit_code);
 
+    const std::string named = argc > 1 ? argv[1] : "";
+    bool known = named.empty() || named.front() == '-';
+    std::string all;
+    for (const auto* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+        known = known || command->get_name() == named;
+        all += (all.empty() ? "" : ", ") + command->get_name();
+    }
+    if (!known) {
+        std::fprintf(stderr, "keyhole: \"%s\" is no command; there are: %s\n", named.c_str(), all.c_str());
+        return exit_usage;
+    }
     try {
         app.parse(argc, argv);
         if (*print) std::fputs(config::example_toml().c_str(), stdout);

@@ -3,8 +3,10 @@
 // on as they come.
 #include "proxy/exchange.hpp"
 #include "proxy/http/chunked.hpp"
+#include "proxy/http/multipart.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace keyhole::proxy {
 namespace {
@@ -72,41 +74,20 @@ task<failure> read_chunked(exchange& x, std::size_t limit)
     co_return failure{};
 }
 
-/// The value of the form field `name` in a multipart body; empty: absent. Twice with different values:
-/// `ambiguous`.
-std::string form_field(std::string_view body, std::string_view content_type, std::string_view name,
-                       bool& ambiguous)
+/// The form's model. NO_WAY_AROUND: a form that two readers could read differently goes no further.
+failure read_form(exchange& x)
 {
-    const auto at = content_type.find("boundary=");
-    if (at == std::string_view::npos) return {};
-    auto boundary = content_type.substr(at + 9);
-    if (boundary.starts_with('"'))
-        boundary = boundary.substr(1, boundary.find('"', 1) - 1);
-    else
-        boundary = boundary.substr(0, boundary.find_first_of("; \t"));
-    if (boundary.empty()) return {};
-    const std::string marker = "--" + std::string(boundary);
-    std::string found;
-    bool seen = false;
-    for (auto part = body.find(marker); part != std::string_view::npos;) {
-        const auto next = body.find(marker, part + marker.size());
-        const auto text = body.substr(part + marker.size(),
-                                      next == std::string_view::npos ? next : next - part - marker.size());
-        part = next;
-        const auto blank = text.find("\r\n\r\n");
-        if (blank == std::string_view::npos) continue;
-        const auto head = text.substr(0, blank);
-        const auto quoted = "name=\"" + std::string(name) + '"';
-        const bool named = head.find(quoted) != std::string_view::npos ||
-                           head.find("name=" + std::string(name)) != std::string_view::npos;
-        if (!named || head.find("filename=") != std::string_view::npos) continue;
-        auto value = text.substr(blank + 4);
-        if (value.ends_with("\r\n")) value.remove_suffix(2);
-        ambiguous = ambiguous || (seen && value != found);
-        found = value.substr(0, 256);
-        seen = true;
-    }
-    return found;
+    const auto types = std::count_if(x.head.fields.begin(), x.head.fields.end(), [](const http::field& f) {
+        return http::iequals(f.name, "content-type");
+    });
+    auto form = http::read_form_text(x.head.get("content-type"), x.body, "model");
+    if (types > 1) form = {http::form_text::verdict::unclear, {}, "it has several content types"};
+    if (form.result == http::form_text::verdict::unclear)
+        return {errc::bad_request, std::string("The form cannot be read: ") + form.why + '.', {}, 0};
+    x.facts.model = std::move(form.value);
+    x.facts.text_bytes = 1024;
+    x.facts.blobs = 1;
+    return {};
 }
 
 }  // namespace
@@ -143,13 +124,7 @@ task<failure> read_body(exchange& x)
         if (!x.named.model.empty()) x.facts.model = x.named.model;
         x.facts.stream = x.facts.stream || streams_by_path(*x.way);
     } else {
-        bool ambiguous = false;
-        x.facts.model = form_field(x.body, x.head.get("content-type"), "model", ambiguous);
-        if (ambiguous)
-            co_return failure{
-                errc::bad_request, "The form field \"model\" stands twice; send it once.", {}, 0};
-        x.facts.text_bytes = 1024;
-        x.facts.blobs = 1;
+        co_return read_form(x);
     }
     co_return failure{};
 }

@@ -62,6 +62,10 @@ struct target {
 failure parse_target(std::string_view raw, bool (*is_provider)(std::string_view, const void*),
                      const void* context, target& into);
 
+/// TOKEN_STAYS_HOME: takes the query's parameters that hold `token` out, however they are encoded. False: the
+/// path holds it, and can't do without.
+bool remove_token(target& from, std::string_view token);
+
 /// What a path's placeholders stand for; views into the target.
 struct path_names {
     std::string_view model = {};  ///< a deployment, too; empty: the body names it

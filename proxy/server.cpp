@@ -68,12 +68,15 @@ public:
         , signals_(control_.get_executor())
         , tick_(control_.get_executor())
     {
+        // Said before anything else can happen to this process: it is the only trace of what a crash left.
         for (const auto& remark : inflight_.remarks())
-            log_.info(remark);
+            log_.warn(remark);
+        if (!inflight_.remarks().empty()) log_.flush();
         for (const auto& note : rt_->settings->notes)
             log_.info(note);
         const auto known = store_.load_into(registry_, books_, metering::now_us());
         log_.info("sessions loaded", {{"count", std::to_string(known)}});
+        prices_ = rt_->prices;
         start_workers();
         bind_listeners();
         meters_.set_gauges_source([this] { return gauges(); });
@@ -204,6 +207,7 @@ private:
         out.settings = [this] { return rt_->settings; };
         out.revoked = [this](const session_ptr& s) { revoked(s); };
         out.bind_own_socket = [this](const session_ptr& s) { return bind_own_socket(s); };
+        out.prices = [this] { return prices_.load(); };
         out.not_ready = [this]() -> std::string {
             if (shared_.draining) return "draining";
             const auto health = books_.health();
@@ -223,6 +227,7 @@ private:
         g.agent_connections = shared_.agent_connections.load(std::memory_order_relaxed);
         for (const auto& w : workers_)
             g.upstream_idle += w->idle_upstream();
+        g.drains = shared_.drains.load(std::memory_order_relaxed);
         return g;
     }
 
@@ -260,6 +265,7 @@ private:
             auto next = make_runtime(std::get<config::settings>(std::move(loaded)));
             log_.configure(next->settings->log);
             rt_ = next;
+            prices_ = next->prices;
             for (const auto& w : workers_)
                 w->use(next);
             log_.info(
@@ -314,7 +320,8 @@ private:
 
     config::sources from_;
     logger log_;
-    runtime_ptr rt_;  ///< control thread; workers have their own copy
+    std::atomic<metering::price_table_ptr> prices_;  ///< the runtime's, for the control plane's helpers
+    runtime_ptr rt_;                                 ///< control thread; workers have their own copy
     metering::journal inflight_;
     metering::ledger books_;
     metering::metrics meters_;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 #include <vector>
 
 namespace keyhole::proxy {
@@ -59,6 +60,20 @@ bool is_credential_parameter(std::string_view name) noexcept
                        [&](std::string_view n) { return http::iequals(name, n); });
 }
 
+/// As the provider will read it. What is wrongly encoded stays as it stands.
+std::string decoded(std::string_view text)
+{
+    std::string out;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        if (text[i] == '%' && i + 2 < text.size() && hex(text[i + 1]) >= 0 && hex(text[i + 2]) >= 0) {
+            out += static_cast<char>(hex(text[i + 1]) * 16 + hex(text[i + 2]));
+            i += 2;
+        } else
+            out += text[i];
+    }
+    return out;
+}
+
 /// Takes credentials out of the query; the first one found can serve as the request's token.
 void clean_query(std::string_view raw, target& into)
 {
@@ -66,14 +81,7 @@ void clean_query(std::string_view raw, target& into)
         const auto amp = raw.find('&');
         const auto pair = raw.substr(0, amp);
         const auto equals = pair.find('=');
-        std::string name;  // decoded, since "%6bey" is "key" for the provider
-        for (std::size_t i = 0; i < std::min(equals, pair.size()); ++i) {
-            if (pair[i] == '%' && i + 2 < pair.size() && hex(pair[i + 1]) >= 0 && hex(pair[i + 2]) >= 0) {
-                name += static_cast<char>(hex(pair[i + 1]) * 16 + hex(pair[i + 2]));
-                i += 2;
-            } else
-                name += pair[i];
-        }
+        const std::string name = decoded(pair.substr(0, equals));  // "%6bey" is "key" for the provider
         if (is_credential_parameter(name)) {
             if (into.query_token.empty() && equals != std::string_view::npos)
                 into.query_token = pair.substr(equals + 1);
@@ -141,6 +149,24 @@ failure parse_target(std::string_view raw, bool (*is_provider)(std::string_view,
         into.path += '/' + segments[first];
     if (into.path.empty()) into.path = "/";
     return {};
+}
+
+bool remove_token(target& from, std::string_view token)
+{
+    if (token.empty()) return true;
+    std::string kept;
+    std::string_view rest = from.query;
+    while (!rest.empty()) {
+        const auto end = std::min(rest.find('&'), rest.size());
+        const auto pair = rest.substr(0, end);
+        if (decoded(pair).find(token) == std::string::npos) {
+            if (!kept.empty()) kept += '&';
+            kept += pair;
+        }
+        rest.remove_prefix(std::min(end + 1, rest.size()));
+    }
+    from.query = std::move(kept);
+    return from.path.find(token) == std::string::npos;
 }
 
 }  // namespace keyhole::proxy

@@ -6,6 +6,7 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
 
+#include <algorithm>
 #include <exception>
 #include <utility>
 
@@ -60,6 +61,10 @@ void worker::adopt(agent_socket socket, session_ptr bound, bool tcp)
     // The socket already carries this worker's executor; the hand-over is the post.
     count_.fetch_add(1, std::memory_order_relaxed);
     auto start = [this, s = std::move(socket), b = std::move(bound), tcp]() mutable {
+        if (shared_.agent_connections.load(std::memory_order_relaxed) >= connection_limit_ && !make_room()) {
+            count_.fetch_sub(1, std::memory_order_relaxed);
+            return;  // closes it
+        }
         auto ended = [this](const std::exception_ptr& thrown) {
             count_.fetch_sub(1, std::memory_order_relaxed);
             if (!thrown) return;
@@ -73,6 +78,15 @@ void worker::adopt(agent_socket socket, session_ptr bound, bool tcp)
         asio::co_spawn(io_.get_executor(), serve_connection(*this, std::move(s), std::move(b), tcp), ended);
     };
     asio::post(io_, std::move(start));
+}
+
+bool worker::make_room()
+{
+    const auto longest_here =
+        std::find_if(live_.begin(), live_.end(), [](const connection* c) { return c->may_be_crowded_out(); });
+    if (longest_here == live_.end()) return false;
+    (*longest_here)->cut_now(cut_reason::crowded);
+    return true;
 }
 
 void worker::use(runtime_ptr rt)

@@ -32,7 +32,9 @@ public:
 
     void start();
     /// From any thread: a connection accepted for this worker. `bound` is the session whose own socket it
-    /// came through.
+    /// came through. Where limits.max_connections is reached, the connection that came first and has no
+    /// request under way makes room (NO_WAY_AROUND: nobody keeps others out by holding connections); without
+    /// one, the newcomer is closed.
     void adopt(agent_socket socket, session_ptr bound, bool tcp);
     /// From any thread.
     void use(runtime_ptr rt);
@@ -43,8 +45,6 @@ public:
     void cut_all();
     void stop();  ///< and joins the thread
     std::size_t connections() const noexcept { return count_.load(std::memory_order_relaxed); }
-    /// limits.max_connections; fixed at start.
-    std::uint64_t connection_limit() const noexcept { return connection_limit_; }
     std::size_t idle_upstream() const noexcept { return idle_.load(std::memory_order_relaxed); }
 
     /// Buffers are lent per exchange, so that an idle connection holds none.
@@ -58,9 +58,10 @@ public:
 private:
     friend class connection;
     task<> tick();
+    bool make_room();
 
     services& shared_;
-    const std::uint64_t connection_limit_;
+    const std::uint64_t connection_limit_;  ///< limits.max_connections; fixed at start
     asio::io_context io_{1};
     asio::executor_work_guard<executor> work_;
     upstream::pool pool_;

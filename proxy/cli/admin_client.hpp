@@ -20,6 +20,11 @@ public:
     nlohmann::json get(const std::string& target) const { return call("GET", target, {}); }
     nlohmann::json remove(const std::string& target) const { return call("DELETE", target, {}); }
     nlohmann::json post(const std::string& target, const nlohmann::json& body) const;
+    /// The body as it is.
+    nlohmann::json post_text(const std::string& target, std::string body) const
+    {
+        return call("POST", target, std::move(body));
+    }
     nlohmann::json put(const std::string& target, const nlohmann::json& body) const;
 
 private:

@@ -8,7 +8,10 @@
 #include <CLI/CLI.hpp>
 
 #include <array>
+#include <fstream>
+#include <iterator>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -22,6 +25,8 @@ constexpr std::size_t rows_a_page = 1000;
 struct usage_options : common_options {
     bool as_csv = false;
     bool as_lines = false;
+    bool reprice = false;
+    std::string prices;  ///< a price file to look at history with
     std::string by = "session";
     std::string since, until, session, sandbox, account, provider, model;
     unsigned limit = 0;
@@ -217,6 +222,50 @@ void export_all(const usage_options& o)
     }
 }
 
+std::string read_file(const std::string& path)
+{
+    if (path.empty()) return {};
+    std::ifstream file(path, std::ios::binary);
+    std::string text(std::istreambuf_iterator<char>(file), {});
+    if (!file || file.bad())
+        throw std::runtime_error(path + ": cannot be read (does it exist, and may this user read it?)");
+    return text;
+}
+
+/// What the rows would cost at other prices. Nothing in the ledger changes.
+void reprice(const usage_options& o)
+{
+    const json told = admin_client(o.admin).post_text("/admin/v1/reprice" + query_of(o), read_file(o.prices));
+    const json& groups = told.at("groups");
+    if (o.as_json) return print_json(told);
+    if (o.as_csv)
+        return print_csv(groups,
+                         {"provider", "model", "requests", "booked_nano_usd", "repriced_nano_usd",
+                          "difference_nano_usd", "booked_unpriced_requests", "repriced_unpriced_requests"});
+    if (groups.empty()) return print("nothing was used\n");
+    const auto cells = [](const std::string& provider, const json& g) {
+        return std::vector<std::string>{provider,
+                                        text_of(g, "model"),
+                                        grouped(number_of(g, "requests")),
+                                        metering::format_usd(number_of(g, "booked_nano_usd")),
+                                        metering::format_usd(number_of(g, "repriced_nano_usd")),
+                                        metering::format_usd(number_of(g, "difference_nano_usd")),
+                                        grouped(number_of(g, "repriced_unpriced_requests"))};
+    };
+    table t({"PROVIDER", "MODEL", ">REQUESTS", ">BOOKED USD", ">REPRICED USD", ">DIFFERENCE", ">UNPRICED"});
+    json total = json::object();
+    for (const auto& g : groups) {
+        for (const char* member : {"requests", "booked_nano_usd", "repriced_nano_usd", "difference_nano_usd",
+                                   "repriced_unpriced_requests"})
+        {
+            total[member] = number_of(total, member) + number_of(g, member);
+        }
+        t.add(cells(text_of(g, "provider"), g));
+    }
+    if (groups.size() > 1) t.add_total(cells("total", total));
+    print(t.text() + "at prices " + text_of(told, "price_version") + "; the ledger is unchanged\n");
+}
+
 void requests(const usage_options& o)
 {
     if ((o.as_csv || o.as_lines) && o.limit == 0) return export_all(o);
@@ -258,7 +307,7 @@ void status(const common_options& o)
 void add_filters(CLI::App& command, usage_options& o)
 {
     add_common(command, o);
-    command.add_flag("--csv", o.as_csv, "CSV for programs");
+    command.add_flag("--csv", o.as_csv, "CSV for programs")->excludes("--json");
     command.add_option("--since", o.since, "7d, 24h, 2026-11-21, 2026-11-21T10:00:00Z (UTC)");
     command.add_option("--until", o.until, "As --since");
     command.add_option("--session", o.session, "Only this session");
@@ -276,6 +325,10 @@ void add_usage_commands(CLI::App& app, int& exit_code)
     auto sums_of = std::make_shared<usage_options>();
     CLI::App* u = app.add_subcommand("usage", "What was used and what it cost");
     add_filters(*u, *sums_of);
+    CLI::Option* at_other_prices =
+        u->add_flag("--reprice", sums_of->reprice, "What history would cost at the prices in force now");
+    u->add_option("--prices", sums_of->prices, "With --reprice: a price file (TOML) laid over those")
+        ->needs(at_other_prices);
     u->add_option("--by", sums_of->by,
                   "none, session, account, sandbox, run, model, provider, route, day, outcome or source")
         ->capture_default_str();
@@ -289,7 +342,8 @@ void add_usage_commands(CLI::App& app, int& exit_code)
     add_requests(app);
     add_requests(*u);
     u->callback([u, sums_of, &exit_code] {
-        if (!u->got_subcommand("requests")) report(exit_code, [&] { usage(*sums_of); });
+        if (u->got_subcommand("requests")) return;
+        report(exit_code, [&] { sums_of->reprice ? reprice(*sums_of) : usage(*sums_of); });
     });
     auto asked = std::make_shared<common_options>();
     CLI::App* s = app.add_subcommand("status", "Is the proxy up and well?");

@@ -6,6 +6,7 @@
 #include "config/config.hpp"
 #include "metering/ledger.hpp"
 #include "metering/metrics.hpp"
+#include "metering/prices.hpp"
 #include "proxy/session.hpp"
 #include "proxy/session_store.hpp"
 
@@ -36,6 +37,8 @@ struct control_surface {
     std::function<std::string()> not_ready;
     /// Facts for `keyhole top` and /admin/v1/status: connections, streams in flight.
     std::function<std::uint64_t()> agent_connections;
+    /// The prices in force. Any thread.
+    std::function<metering::price_table_ptr()> prices = {};
 };
 
 class admin_server {

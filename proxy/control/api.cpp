@@ -34,6 +34,7 @@ constexpr std::array endpoints{
     endpoint{"GET", "admin/v1/accounts/*", admin::show_account},
     endpoint{"PUT", "admin/v1/accounts/*", admin::put_account},
     endpoint{"GET", "admin/v1/usage", admin::usage, door::administrators, true},
+    endpoint{"POST", "admin/v1/reprice", admin::reprice, door::administrators, true},
     endpoint{"GET", "admin/v1/requests", admin::requests, door::administrators, true},
     endpoint{"GET", "admin/v1/status", admin::status},
 

@@ -1,5 +1,6 @@
 // What was used: sums and rows of the ledger, and the state of the proxy.
 #include "metering/record.hpp"
+#include "metering/reprice.hpp"
 #include "proxy/control/api.hpp"
 #include "proxy/control/fields.hpp"
 
@@ -201,6 +202,36 @@ admin_answer usage(control_surface& c, const admin_request& r)
         out.push_back(sum_json(name, sum));
     }
     return json_answer(200, out);
+}
+
+/// The body is a price file of Keyhole's format, laid over the prices in force; empty: those alone.
+admin_answer reprice(control_surface& c, const admin_request& r)
+{
+    const metering::usage_query q = query_of(r, false);
+    metering::price_table prices;
+    if (c.prices) {
+        if (const auto current = c.prices()) prices = *current;
+    }
+    if (!r.body.empty()) {
+        try {
+            prices.load_keyhole_text(r.body, "prices");
+        } catch (const std::runtime_error& e) {
+            throw admin_error(400, e.what());
+        }
+    }
+    catch_up(c);
+    json groups = json::array();
+    for (const auto& g : metering::reprice(c.books, q, prices)) {
+        groups.push_back({{"provider", g.provider},
+                          {"model", g.model},
+                          {"requests", g.requests},
+                          {"booked_nano_usd", g.booked_nano_usd},
+                          {"repriced_nano_usd", g.nano_usd},
+                          {"difference_nano_usd", g.nano_usd - g.booked_nano_usd},
+                          {"booked_unpriced_requests", g.booked_unpriced},
+                          {"repriced_unpriced_requests", g.unpriced}});
+    }
+    return json_answer(200, json{{"price_version", prices.version()}, {"groups", groups}});
 }
 
 admin_answer requests(control_surface& c, const admin_request& r)

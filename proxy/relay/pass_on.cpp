@@ -55,7 +55,7 @@ task<bool> send(relaying& r, payload p, bool last)
     std::string edited;
     if (r.filter) {
         edited = r.filter->feed(p.view());
-        if (last) edited += r.filter->finish();
+        if (last || r.done) edited += r.filter->finish();  // also where the answer is then broken off
         if (!edited.empty() && r.to_agent_chunked) {
             char line[32];
             const auto n = http::write_size_line_before(line + sizeof line, edited.size());

@@ -28,6 +28,18 @@ std::string tls_detail(const error_code& ec, SSL* connection)
     return ec.message();
 }
 
+/// One question to the resolver; outlives whoever asked.
+struct name_lookup {
+    explicit name_lookup(asio::io_context& io) : until(io.get_executor())
+    {
+        until.expires_at(clock::time_point::max());
+    }
+    timer until;
+    bool answered = false;
+    error_code error;
+    std::vector<asio::ip::tcp::endpoint> addresses;
+};
+
 }  // namespace
 
 bool may_reuse(const exchange_facts& x) noexcept
@@ -97,7 +109,14 @@ void pool::sweep(clock::time_point now)
     std::erase_if(names_, [&](const auto& entry) { return entry.second.until <= now; });
 }
 
-task<leased> pool::connect(endpoint_ptr to, link** slot)
+void attempt::give_up() noexcept
+{
+    given_up = true;
+    if (name_wanted != nullptr) name_wanted->cancel();
+    if (made != nullptr) made->close();
+}
+
+task<leased> pool::connect(endpoint_ptr to, attempt* current)
 {
     leased out;
     const auto& provider = to->provider;
@@ -110,18 +129,31 @@ task<leased> pool::connect(endpoint_ptr to, link** slot)
         addresses = known->second.addresses;
     else {
         const auto port = std::to_string(provider.port);
-        auto [ec, results] = co_await resolver_.async_resolve(provider.host, port, as_result);
-        if (ec) {
-            out.error = {"dns", "cannot resolve " + provider.host + ": " + ec.message()};
+        // The resolver can't be interrupted, so its answer goes to a place of its own, and this waits for
+        // either.
+        const auto lookup = std::make_shared<name_lookup>(io_);
+        resolver_.async_resolve(provider.host, port, [lookup](error_code ec, const auto& results) {
+            lookup->answered = true;
+            lookup->error = ec;
+            for (const auto& entry : results)
+                lookup->addresses.push_back(entry.endpoint());
+            lookup->until.cancel();
+        });
+        current->name_wanted = &lookup->until;
+        co_await lookup->until.async_wait(as_result);  // ends by a cancel: the answer's, or the owner's
+        current->name_wanted = nullptr;
+        if (!lookup->answered || lookup->error) {
+            out.error = {"dns",
+                         "cannot resolve " + provider.host + ": " +
+                             (lookup->answered ? lookup->error.message() : "the resolver did not answer")};
             co_return out;
         }
-        for (const auto& entry : results)
-            addresses.push_back(entry.endpoint());
+        addresses = lookup->addresses;
         names_[name] = {addresses, clock::now() + name_lifetime};
     }
 
     auto fresh = std::make_unique<link>(io_.get_executor(), to);
-    *slot = fresh.get();
+    current->made = fresh.get();
     error_code last = asio::error::host_not_found;
     bool connected = false;
     for (const auto& address : addresses) {
@@ -136,10 +168,11 @@ task<leased> pool::connect(endpoint_ptr to, link** slot)
             connected = true;
             break;
         }
-        if (ec == asio::error::operation_aborted) break;  // the deadline, or the agent is gone
+        if (current->given_up || ec == asio::error::operation_aborted)
+            break;  // the deadline, or the agent is gone
     }
     if (!connected) {
-        *slot = nullptr;
+        current->made = nullptr;
         names_.erase(name);  // the next attempt asks again
         out.error = {"connect", "cannot connect to " + to->host_header + ": " + last.message()};
         co_return out;
@@ -159,12 +192,12 @@ task<leased> pool::connect(endpoint_ptr to, link** slot)
         auto [ec] = co_await stream.async_handshake(asio::ssl::stream_base::client, as_result);
         if (ec) {
             out.error = {"tls", "TLS with " + to->host_header + " failed: " + tls_detail(ec, raw)};
-            *slot = nullptr;
+            current->made = nullptr;
             co_return out;
         }
     }
     fresh->opened = clock::now();
-    *slot = nullptr;
+    current->made = nullptr;
     out.connection = std::move(fresh);
     co_return out;
 }

@@ -37,6 +37,15 @@ struct leased {
     connect_error error;
 };
 
+/// A connection in the making, so that its owner can give it up at any stage.
+struct attempt {
+    link* made = nullptr;
+    timer* name_wanted = nullptr;  ///< while the resolver is asked
+    bool given_up = false;
+
+    void give_up() noexcept;
+};
+
 class pool {
 public:
     explicit pool(asio::io_context& io);
@@ -44,9 +53,9 @@ public:
 
     /// An idle connection that is still quiet, else nullptr. Never waits.
     link_ptr take_idle(const endpoint_ptr& to);
-    /// Connects (DNS, TCP, TLS). `slot` names the connection while it is being made, so that the caller's
-    /// deadline can close it.
-    task<leased> connect(endpoint_ptr to, link** slot);
+    /// Connects (DNS, TCP, TLS). `current` lives until this ends; giving it up ends this at once, whatever it
+    /// waits for: a resolver that does not answer is left to itself.
+    task<leased> connect(endpoint_ptr to, attempt* current);
     void give_back(link_ptr used);
     /// Closes what idled too long or is no longer quiet; called about once a second.
     void sweep(clock::time_point now);

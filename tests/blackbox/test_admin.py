@@ -123,6 +123,18 @@ class Admin(BlackBox):
         self.assertEqual(self.keyhole.post("/v1/chat/completions", chat_body(), made["token"]).status, 403)
         self.assertEqual(self.keyhole.admin("GET", "/admin/v1/sessions/ses_unknown").status, 404)
 
+    def test_an_export_holds_every_row_of_a_session_oldest_first(self):
+        made = self.keyhole.session(name="exported")
+        ids = [self.keyhole.post("/v1/chat/completions", chat_body(), made["token"]).get("x-keyhole-request-id") for _ in range(5)]
+        lines = self.keyhole.cli("usage", "requests", "--jsonl", "--session", made["id"]).stdout.splitlines()
+        self.assertEqual([json.loads(line)["request_id"] for line in lines], ids)
+        heading, *rows = self.keyhole.cli("usage", "requests", "--csv", "--session", made["id"]).stdout.splitlines()
+        self.assertEqual([row.split(",")[0] for row in rows], ids)
+        self.assertEqual(set(heading.split(",")), set(json.loads(lines[0])))
+        page = self.keyhole.admin("GET", "/admin/v1/requests?after=0&limit=2&session=" + made["id"])
+        self.assertEqual(page.status, 200)
+        self.assertEqual(self.keyhole.admin("GET", "/admin/v1/requests?after=nonsense").status, 400)
+
     def test_bad_sessions_are_refused_with_the_reason(self):
         for fields in ({"limits": ["usd=lots"]}, {"limits": ["coffee=3"]}, {"limits": 5}, {"ttl": -5}, {"providers": ["nobody"]},
                        {"labels": {"k": "v" * 500}}, {"gone_policy": "sing"}, {"unknown_member": 1}, {"account": "nobody"}):

@@ -201,6 +201,80 @@ class Heads(BlackBox):
         self.assertEqual(self.keyhole.post("/v1/chat/completions", chat_body(), self.token).status, 200)
 
 
+class Crowds(unittest.TestCase):
+    """NO_WAY_AROUND: one sandbox can't keep another out by holding connections."""
+
+    def test_connections_without_a_request_make_room_for_a_newcomer(self):
+        provider = Provider()
+        self.addCleanup(provider.close)
+        keyhole = Keyhole(provider, {"limits": {"max_connections": 40}, "server": {"workers": 2}})
+        self.addCleanup(keyhole.close)
+        token = keyhole.token()
+        running = keyhole.client()
+        self.addCleanup(running.close)
+        running.request("POST", "/v1/chat/completions", [("x-demo", "gate=crowd@1")], chat_body(stream=True), token)
+        wait_until(lambda: provider.log("request"), what="the stream at the provider")
+        crowd = []
+        for number in range(200):  # five times the limit, silent, or with half a head
+            crowd.append(keyhole.client())
+            self.addCleanup(crowd[-1].close)
+            if number % 2:
+                try:
+                    crowd[-1].send(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n")
+                except (BrokenPipeError, ConnectionResetError):
+                    pass
+        for _ in range(10):
+            self.assertEqual(keyhole.post("/v1/chat/completions", chat_body(), token).status, 200)
+        provider.open_gate("crowd")
+        self.assertTrue(running.answer().read().body.endswith(b"data: [DONE]\n\n"), "a running answer was crowded out")
+
+    def test_while_every_connection_works_a_newcomer_is_closed_and_nobody_suffers(self):
+        provider = Provider()
+        self.addCleanup(provider.close)
+        keyhole = Keyhole(provider, {"limits": {"max_connections": 4}, "server": {"workers": 1}})
+        self.addCleanup(keyhole.close)
+        token = keyhole.token()
+        running = [keyhole.client() for _ in range(4)]
+        for client in running:
+            self.addCleanup(client.close)
+            client.request("POST", "/v1/chat/completions", [("x-demo", "gate=all@1")], chat_body(stream=True), token)
+        wait_until(lambda: len(provider.log("request")) == 4, what="four streams at the provider")
+        with keyhole.client() as newcomer:
+            self.assertTrue(newcomer.closed_by_peer())
+        provider.open_gate("all")
+        for client in running:
+            self.assertTrue(client.answer().read().body.endswith(b"data: [DONE]\n\n"))
+
+
+class Refusals(BlackBox):
+    """A refusal reaches the agent also while its request is still on the way."""
+
+    def refused(self, tcp, size, path="/v1/chat/completions", token="kh_nobody"):
+        body = b'{"model":"gpt-4o","messages":[{"role":"user","content":"' + b"x" * size + b'"}]}'
+        with self.keyhole.client(tcp) as client:
+            client.request("POST", path, [("content-type", "application/json")], body, token)
+            return client.answer().read()
+
+    def test_large_bodies_get_the_status_and_not_a_reset(self):
+        for tcp in (False, True):
+            for size in (200_000, 2_000_000, 8_000_000, 32_000_000):
+                with self.subTest(tcp=tcp, size=size):
+                    answer = self.refused(tcp, size)
+                    self.assertEqual((answer.status, answer.whole), (403, True))
+                    self.assertEqual(answer.get("connection") or "stays", "stays" if size < 1_000_000 else "close")
+        self.assertEqual(self.refused(True, 2_000_000, "/v1/unknown", self.keyhole.token()).status, 404)
+
+    def test_a_body_that_ends_early_by_a_half_close_is_answered(self):
+        for tcp in (False, True):
+            with self.subTest(tcp=tcp), self.keyhole.client(tcp) as client:
+                client.send(f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {self.keyhole.token()}\r\n"
+                            "content-type: application/json\r\ncontent-length: 500\r\n\r\n{\"a\"".encode())
+                client.half_close()
+                answer = client.answer().read()
+                self.assertEqual(answer.status, 400, answer.body)
+                self.assertIn(b"ended early", answer.body)
+
+
 class Providers(unittest.TestCase):
     """The provider is down, resets, babbles, or never answers."""
 

@@ -102,6 +102,8 @@ class Leaks(unittest.TestCase):
                                               ("proxy-authorization", f"Bearer {token}"), ("x-custom", f"it is {token}"),
                                               ("x-auth-token", token), ("x-client-request-id", f"id-{token}"), ("referer", f"http://x/?key={token}")],
                  chat_body(), token)
+        self.ask("", f"/v1/chat/completions?foo={token}&x=%6b%68{token[2:]}", [], chat_body(), token)
+        self.assertEqual(self.keyhole.call("GET", f"/v1/models/{token}", [], None, token).status, 400)
         self.ask("", f"/v1/chat/completions?key={token}&api_key={token}&%6bey={token}&beta=true", [], chat_body(), token)
         self.ask("", "/v1/audio/transcriptions", [("content-type", kind)], form, token)
         with open(self.provider.log_path, "rb") as f:
@@ -109,6 +111,15 @@ class Leaks(unittest.TestCase):
         for entry in self.provider.log("head"):
             shown = [v for k, v in entry["headers"] if v in ("<wrong>", "<real key ok>")]
             self.assertEqual(shown, ["<real key ok>"], entry)
+
+    def test_a_credential_or_framing_field_written_with_underscores_stays_here_too(self):
+        token = self.session()["token"]
+        own = [("X_API_KEY", "mine"), ("api_key", "mine"), ("x_goog_api-key", "mine"), ("Proxy_Authorization", "mine"), ("transfer_encoding", "chunked"),
+               ("content_length", "3"), ("session_id", "kept")]
+        self.ask("", "/v1/chat/completions", own, chat_body(text="with underscores"), token)
+        names = [name.lower() for name, _ in self.provider.log("head")[-1]["headers"]]
+        self.assertIn("session_id", names)
+        self.assertFalse({n.replace("_", "-") for n in names if "_" in n} - {"session-id"}, names)
 
     def test_nothing_secret_stands_in_logs_metrics_files_or_admin_answers(self):
         self.session(own_socket=True)

@@ -257,7 +257,7 @@ class Passthrough(BlackBox):
 
     def test_what_is_not_in_the_table_is_404_and_never_reaches_the_provider(self):
         before = len(self.provider.log("head"))
-        for path in ("/v1/unknown", "/v1/chat", "/v2/chat/completions", "/admin/v1/sessions", "/v1/sessions", "/metrics", "/demo/state",
+        for path in ("/v1/unknown", "/v2/chat/completions", "/admin/v1/sessions", "/v1/sessions", "/metrics", "/demo/state",
                      "/v1/organization/api_keys", "/v1/fine_tuning/jobs", "/v1/responses/a/b/c", "/anthropic/v1/chat/completions",
                      "/openai/v1/messages", "/v1/chat/completions/x"):
             with self.subTest(path):

@@ -117,6 +117,7 @@ class Streams(BlackBox):
                 answer.until(b"\n\n")
                 client.close()
                 request_id = answer.get("x-keyhole-request-id")
+                wait_until(lambda: self.keyhole.metrics()["keyhole_drains_in_flight"] > 0, what="the proxy to see that the agent left")
                 self.provider.open_gate(name)  # drained: the provider's last word is heard
                 row = self.keyhole.row(request_id)
                 self.assertEqual((row["agent_gone"], row["source"]), (1, "provider"), dict(row))

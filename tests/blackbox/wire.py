@@ -47,6 +47,9 @@ class Client:
         self.received += data
         return bool(data)
 
+    def half_close(self):
+        self.sock.shutdown(socket.SHUT_WR)
+
     def request(self, method, target, headers=(), body=None, token=None, chunked=False):
         self.send(request_bytes(method, target, headers, body, token, chunked))
         self.last_method = method

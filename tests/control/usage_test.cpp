@@ -33,6 +33,22 @@ TEST_F(AdminUsage, IsTheLedgersSum)
     }
 }
 
+TEST_F(AdminUsage, IsRepricedWithAFileAndTheLedgerStaysAsItIs)
+{
+    plane.book("ses_a", 1'500'000, 100, 10);
+    const std::string file = "[[model]]\nprovider = \"openai\"\nmodel = \"gpt-4o\"\n"
+                             "input = \"1000.00\"\noutput = \"1000.00\"\n";
+    const json told = call(plane.socket(), "POST", "/admin/v1/reprice", file).read();
+    ASSERT_EQ(told["groups"].size(), 1U);
+    EXPECT_EQ(told["groups"][0]["booked_nano_usd"], 1'500'000);
+    EXPECT_EQ(told["groups"][0]["repriced_nano_usd"], 110 * 1'000'000);
+    EXPECT_EQ(told["groups"][0]["difference_nano_usd"], 110 * 1'000'000 - 1'500'000);
+    EXPECT_EQ(plane.admin("GET", "/admin/v1/usage").read()[0]["cost_nano_usd"], 1'500'000);
+
+    const http_answer wrong = call(plane.socket(), "POST", "/admin/v1/reprice", "[[model]]\nprovider = 5\n");
+    EXPECT_EQ(wrong.status, 400);
+}
+
 TEST_F(AdminUsage, IsFiltered)
 {
     plane.book("ses_a", 10, 1, 1, "team");

@@ -4,7 +4,7 @@ import json
 
 from delivery import Answer
 from inventions import count_tokens, ident, number, seed_of
-from openai_api import dump, said
+from openai_api import called, dump, in_pieces, said
 
 MODELS = (("claude-opus-4-5", "Claude Opus 4.5"), ("claude-sonnet-4-5", "Claude Sonnet 4.5"), ("claude-haiku-4-5", "Claude Haiku 4.5"))
 
@@ -56,8 +56,8 @@ def messages(request, store):
     signature = ident(seed, "EuoC", 60, "signature")
     thought = f"I count to {usage.reasoning} before I speak."
     tool = None
-    if "tool_call" in request.faults:
-        tool = {"type": "tool_use", "id": ident(seed, "toolu_01", 22), "name": "Bash", "input": {"command": "echo 1, 2"}}
+    if named := called(request):
+        tool = {"type": "tool_use", "id": ident(seed, "toolu_01", 22), "name": named[0], "input": named[1]}
         reason = "tool_use"
     if not body.get("stream"):
         content = [{"type": "thinking", "thinking": thought, "signature": signature}] if usage.reasoning else []
@@ -93,7 +93,7 @@ def messages(request, store):
         yield event("content_block_stop", index=index)
         if tool:
             yield event("content_block_start", index=index + 1, content_block={**tool, "input": {}})
-            for piece in ("", '{"command"', ': "echo 1,', ' 2"}'):
+            for piece in ("", *in_pieces(dump(tool["input"]).decode())):
                 yield event("content_block_delta", index=index + 1, delta={"type": "input_json_delta", "partial_json": piece})
             yield event("content_block_stop", index=index + 1)
         last = {k: final[k] for k in ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")} if report \

@@ -6,6 +6,7 @@ import json
 import re
 import struct
 
+from conversation import wish
 from delivery import Answer
 from inventions import Usage, count_tokens, ident, number, seed_of, timestamp, words
 
@@ -57,10 +58,26 @@ def said(request, seed, prompt, names):
     usage = Usage(seed, request.model, prompt, wanted, min(limits) if limits else None)
     fat = "x" * int(request.faults.get("fat") or 0)
     text = [w + fat for w in words(seed, usage.words)]
+    wanted_by_prompt = wish(request.json)
+    if wanted_by_prompt and wanted_by_prompt[0] == "say":
+        text = [w for w in re.split(r"(?<=\s)", wanted_by_prompt[1]) if w]
+        usage.words = len(text)
     if "echo_key_stream" in request.faults or "echo_key_success" in request.faults:
         half = len(request.presented) // 2
         text += [" ", request.presented[:half], request.presented[half:], "!"]
     return text, usage
+
+
+def called(request):
+    """(name, arguments) where the answer is to be a tool call."""
+    wanted = wish(request.json)
+    if wanted and wanted[0] == "call":
+        return wanted[1], wanted[2]
+    return ("shell", {"command": "echo 1, 2"}) if "tool_call" in request.faults else None
+
+
+def in_pieces(text, size=9):
+    return [text[at: at + size] for at in range(0, len(text), size)]
 
 
 def chat_usage(usage):
@@ -92,8 +109,8 @@ def chat(request, store):
     base = {"id": ident(seed, "chatcmpl-", 29), "object": "chat.completion", "created": timestamp(seed), "model": answered_model(request)}
     tier = {"service_tier": request.faults.get("service_tier") or "default", "system_fingerprint": None}
     call = None
-    if "tool_call" in request.faults:
-        call = {"id": ident(seed, "call_"), "type": "function", "function": {"name": "shell", "arguments": '{"command":"echo 1, 2"}'}}
+    if named := called(request):
+        call = {"id": ident(seed, "call_"), "type": "function", "function": {"name": named[0], "arguments": dump(named[1]).decode()}}
         finish = "tool_calls"
     if not body.get("stream"):
         message = {"role": "assistant", "content": None if call else "".join(text), "refusal": None, "annotations": []}
@@ -123,8 +140,8 @@ def chat(request, store):
         for i in range(copies):
             yield event([choice(i, {"role": "assistant", "content": "" if not call else None, "refusal": None})])
             if call:
-                yield event([choice(i, {"tool_calls": [{"index": 0, **call, "function": {"name": "shell", "arguments": ""}}]})])
-                for piece in ('{"command"', ':"echo 1,', ' 2"}'):
+                yield event([choice(i, {"tool_calls": [{"index": 0, **call, "function": {"name": call["function"]["name"], "arguments": ""}}]})])
+                for piece in in_pieces(call["function"]["arguments"]):
                     yield event([choice(i, {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]})])
             else:
                 for word in text:
@@ -201,6 +218,10 @@ def responses(request, store):
     part = {"type": "output_text", "annotations": [], "logprobs": [], "text": "".join(text)}
     state = "incomplete" if usage.cut else "completed"
     message = {"id": item_id, "type": "message", "status": state, "content": [part], "role": "assistant"}
+    if named := called(request):
+        item_id = ident(seed, "fc_", 48)
+        message = {"id": item_id, "type": "function_call", "status": "completed", "call_id": ident(seed, "call_"), "name": named[0],
+                   "arguments": dump(named[1]).decode()}
     output = [message]
     if usage.reasoning:
         output = [{"id": ident(seed, "rs_", 48), "type": "reasoning", "summary": []}, message]
@@ -225,13 +246,20 @@ def responses(request, store):
         if index:
             yield event("response.output_item.added", item=output[0], output_index=0)
             yield event("response.output_item.done", item=output[0], output_index=0)
-        where = {"item_id": item_id, "output_index": index, "content_index": 0}
-        yield event("response.output_item.added", item={**message, "status": "in_progress", "content": []}, output_index=index)
-        yield event("response.content_part.added", **where, part={**part, "text": ""})
-        for word in text:
-            yield event("response.output_text.delta", **where, delta=word, logprobs=[], obfuscation=hashlib.md5(word.encode()).hexdigest()[:9])
-        yield event("response.output_text.done", **where, logprobs=[], text=part["text"])
-        yield event("response.content_part.done", **where, part=part)
+        where = {"item_id": item_id, "output_index": index}
+        if named:
+            yield event("response.output_item.added", item={**message, "status": "in_progress", "arguments": ""}, output_index=index)
+            for piece in in_pieces(message["arguments"]):
+                yield event("response.function_call_arguments.delta", **where, delta=piece)
+            yield event("response.function_call_arguments.done", **where, arguments=message["arguments"])
+        else:
+            where["content_index"] = 0
+            yield event("response.output_item.added", item={**message, "status": "in_progress", "content": []}, output_index=index)
+            yield event("response.content_part.added", **where, part={**part, "text": ""})
+            for word in text:
+                yield event("response.output_text.delta", **where, delta=word, logprobs=[], obfuscation=hashlib.md5(word.encode()).hexdigest()[:9])
+            yield event("response.output_text.done", **where, logprobs=[], text=part["text"])
+            yield event("response.content_part.done", **where, part=part)
         yield event("response.output_item.done", item=message, output_index=index)
         yield event(f"response.{status}", response=final)
 

@@ -62,8 +62,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const reading& pieces = cut.finish(complete);
     check(pieces);
     if (pieces.counts != whole.counts || pieces.source != whole.source || pieces.terminal != whole.terminal ||
-        pieces.model != whole.model || pieces.text_bytes != whole.text_bytes ||
-        pieces.error_type != whole.error_type)
+        pieces.model != whole.model || pieces.text != whole.text || pieces.error_type != whole.error_type)
     {
         std::abort();
     }

@@ -1,6 +1,7 @@
 // links: keyhole_wires
 // What scan_request says against a reader that builds the whole tree: it accepts no more, and its edit asks
 // for usage.
+#include "metering/estimate.hpp"
 #include "metering/request_facts.hpp"
 
 #include <nlohmann/json.hpp>
@@ -24,6 +25,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const request_facts facts = scan_request(body);
     require(facts.text_bytes <= size && facts.model.size() <= 256 && facts.service_tier.size() <= 32);
     require(estimate_input_tokens(facts) >= 0);
+    require(estimate_input(wire::anthropic_messages, body) >= 0);
     const auto edit = include_usage_edit(facts);
 
     const auto tree = nlohmann::json::parse(body, nullptr, false);

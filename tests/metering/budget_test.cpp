@@ -292,18 +292,6 @@ TEST(Budget, BUDGET_HOLDS_ALimitThatOnlyChangesItsValueKeepsWhatTheLedgerHasNotW
     refused(b->reserve(money(usd), eve));
 }
 
-TEST(Budget, BUDGET_HOLDS_WhatSettlesWhileTheLedgerIsReadIsNotForgotten)
-{
-    const auto b = with("acc", {});
-    auto r = granted(b->reserve({.nano_usd = 500, .tokens = 5, .counts_request = true}, eve));
-    b->replace_limits(limits_of({"usd=1"}), eve, [&](const limit&) {
-        r.settle(300, 3, eve);
-        return std::int64_t{1000};
-    });
-    EXPECT_EQ(b->state(eve)[0].used, 1300);
-    EXPECT_TRUE(b->idle());
-}
-
 TEST(Budget, BUDGET_HOLDS_HugeReservationsGiveBackExactlyWhatTheyTook)
 {
     const auto b = with("acc", {});

@@ -124,7 +124,13 @@ test_case load_case(const std::filesystem::path& directory)
     const json meta = json::parse(read_file(directory / "meta.json"));
     test_case c;
     c.name = directory.filename().string();
-    c.format = wire_of(text_or(meta, "api"), text_or(meta, "provider"));
+    c.api = text_or(meta, "api");
+    c.provider = text_or(meta, "provider");
+    c.request_model = text_or(meta, "request_model");
+    c.streaming = meta.value("streaming", false);
+    if (std::filesystem::exists(directory / "request.json"))
+        c.request = read_file(directory / "request.json");
+    c.format = wire_of(c.api, c.provider);
     c.status = static_cast<int>(number_or(meta, "status", 200));
     c.content_type = text_or(meta, "content_type");
     c.body = read_file(directory / "response.body");
@@ -209,30 +215,40 @@ std::string differences(const test_case& c, const reading& r, const options& o)
     return text;
 }
 
-outcome run_directory(const std::filesystem::path& directory, const options& o, std::ostream& out)
+std::vector<std::filesystem::path> cases_in(const std::filesystem::path& directory, const std::string& only)
 {
     std::vector<std::filesystem::path> cases;
     for (const auto& entry : std::filesystem::directory_iterator{directory}) {
         if (entry.is_directory() && std::filesystem::exists(entry.path() / "expected.json") &&
-            entry.path().filename().string().find(o.only) != std::string::npos)
+            entry.path().filename().string().find(only) != std::string::npos)
         {
             cases.push_back(entry.path());
         }
     }
     std::ranges::sort(cases);
+    return cases;
+}
 
+std::vector<cut_plan> plans_of(const test_case& c, unsigned splits)
+{
+    std::vector<cut_plan> plans{{"whole", {}}, {"bytes", {1}}};
+    if (!c.chunk_sizes.empty()) plans.push_back({"recorded", c.chunk_sizes});
+    std::mt19937 random{c.body.size()};
+    for (unsigned i = 0; i < splits; ++i) {
+        std::vector<std::size_t> sizes(64);
+        std::uniform_int_distribution<std::size_t> size{1, i % 2 == 0 ? 40U : 4000U};
+        std::ranges::generate(sizes, [&] { return size(random); });
+        plans.push_back({"random" + std::to_string(i), std::move(sizes)});
+    }
+    return plans;
+}
+
+outcome run_directory(const std::filesystem::path& directory, const options& o, std::ostream& out)
+{
     outcome total;
-    for (const auto& path : cases) {
+    for (const auto& path : cases_in(directory, o.only)) {
         const test_case c = load_case(path);
-        std::vector<cut_plan> plans{{"whole", {}}, {"bytes", {1}}};
-        if (!c.chunk_sizes.empty()) plans.push_back({"recorded", c.chunk_sizes});
-        std::mt19937 random{c.body.size()};
-        for (unsigned i = 0; i < o.splits; ++i) {
-            std::vector<std::size_t> sizes(64);
-            std::uniform_int_distribution<std::size_t> size{1, i % 2 == 0 ? 40U : 4000U};
-            std::ranges::generate(sizes, [&] { return size(random); });
-            plans.push_back({"random" + std::to_string(i), std::move(sizes)});
-        }
+        const auto plans = plans_of(c, o.splits);
         std::string wrong;
         std::string shown;
         for (const cut_plan& plan : plans) {

@@ -41,6 +41,11 @@ struct expected_usage {
 
 struct test_case {
     std::string name;
+    std::string api;  ///< as in meta.json: chat, messages, converse-stream …
+    std::string provider;
+    std::string request_model;
+    std::string request;  ///< the recorded request's JSON; empty: none
+    bool streaming = false;
     wire format = wire::none;
     int status = 200;
     std::string content_type;
@@ -66,7 +71,11 @@ struct outcome {
     unsigned ambiguous_failed = 0;
 };
 
+/// The case directories, sorted; only those whose name holds `only`.
+std::vector<std::filesystem::path> cases_in(const std::filesystem::path& directory, const std::string& only);
 test_case load_case(const std::filesystem::path& directory);
+/// Whole, byte by byte, as recorded (where that is known), and so many random ones (always the same).
+std::vector<cut_plan> plans_of(const test_case& c, unsigned splits);
 reading run_case(const test_case& c, const std::vector<std::size_t>& sizes, bool compressed);
 /// What differs; empty: nothing.
 std::string differences(const test_case& c, const reading& r, const options& o);

@@ -35,7 +35,7 @@ reading read_text(wire w, std::string_view body, std::string_view content_type, 
 bool same(const reading& a, const reading& b)
 {
     return a.counts == b.counts && a.source == b.source && a.terminal == b.terminal && a.model == b.model &&
-           a.id == b.id && a.text_bytes == b.text_bytes && a.error_event == b.error_event &&
+           a.id == b.id && a.text == b.text && a.error_event == b.error_event &&
            a.error_type == b.error_type && a.provider_total == b.provider_total &&
            a.provider_cost_nano_usd == b.provider_cost_nano_usd && a.damaged == b.damaged &&
            a.beyond == b.beyond;
@@ -53,7 +53,7 @@ TEST_P(Wire, TokensExact)
     EXPECT_EQ(r.source, s.source);
     EXPECT_EQ(r.terminal, s.terminal);
     EXPECT_EQ(r.model, s.model);
-    EXPECT_EQ(r.text_bytes, s.text_bytes);
+    EXPECT_EQ(r.text.bytes, s.text_bytes);
     EXPECT_FALSE(r.error_event);
     EXPECT_FALSE(r.damaged);
 }

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <ostream>
 #include <set>
 #include <string>
 
@@ -58,6 +59,16 @@ TEST(Target, CredentialsLeaveTheQueryWhateverTheirSpelling)
     const auto t = parsed("/v1/messages?beta=true&key=kh_secret&%6bey=x&API_KEY=y&limit=1000");
     EXPECT_EQ(t.query, "beta=true&limit=1000");
     EXPECT_EQ(t.query_token, "kh_secret");
+}
+
+TEST(Target, TOKEN_STAYS_HOME_InTheQueryHoweverItIsWrittenAndInThePath)
+{
+    auto t = parsed("/v1/messages?a=1&foo=kh_secret&x=pre%6b%68_secretpost&kh_secret&b=2");
+    EXPECT_TRUE(remove_token(t, "kh_secret"));
+    EXPECT_EQ(t.query, "a=1&b=2");
+    t = parsed("/v1/models/kh_secret");
+    EXPECT_FALSE(remove_token(t, "kh_secret"));
+    EXPECT_TRUE(remove_token(t, ""));
 }
 
 TEST(Target, RefusesPathsThatTwoReadersSeeDifferently)
@@ -116,6 +127,11 @@ struct journey {
     const char* name;
     const char* model;
 };
+
+void PrintTo(const journey& j, std::ostream* out)
+{
+    *out << j.asked;
+}
 
 class Journeys : public testing::TestWithParam<journey> {};
 

@@ -240,4 +240,14 @@ TEST(IncludeUsageFilter, EventsAroundTheLimitAreTreatedAlikeWhereverTheyAreCut)
     }
 }
 
+TEST(IncludeUsageFilter, TakesTheExtraChunkOutThoughItStandsOnSeveralLines)
+{
+    include_usage_filter filter;
+    const std::string chunk = "data: {\"choices\":[{\"delta\":{}}],\ndata: \"usage\":null}\n\n";
+    std::string got(filter.feed(chunk + "data: {\"choices\":[],\ndata: \"usage\":{\"total_tokens\":1}}\n\n" +
+                                "data: [DONE]\n\n"));
+    got += filter.finish();
+    EXPECT_EQ(got, chunk + "data: [DONE]\n\n");
+}
+
 }  // namespace

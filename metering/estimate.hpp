@@ -1,0 +1,53 @@
+// How many tokens a text is taken for where nobody counted them: an answer that was cut before its provider
+// reported, a provider that never reports. Every number that comes from here is marked `estimated` in the
+// ledger. The rules know a wire and a script, never a model or a provider: `keyhole-cuts` measures how far
+// they are from what providers billed (docs/metering.md). Thread rule: one owner.
+#pragma once
+
+#include "metering/usage.hpp"
+
+#include <cstdint>
+#include <string_view>
+
+namespace keyhole::metering {
+
+/// What passed of the text that a model wrote, as far as it tells how many tokens that was.
+struct written_text {
+    std::uint64_t bytes = 0;
+    std::uint64_t deltas = 0;       ///< strings that were not empty: many wires send a token an event
+    std::uint64_t millitokens = 0;  ///< by script, a thousandth of a token each
+    std::uint64_t calls = 0;        ///< of tools: a name and a frame that stand in no text
+    std::uint64_t call_bytes = 0;   ///< of their names
+    std::uint64_t sealed = 0;       ///< strings of sealed reasoning (signatures, encrypted thoughts)
+    std::int64_t sealed_bytes = 0;  ///< their base64, less what their empty forms held
+
+    bool operator==(const written_text&) const = default;
+    bool empty() const noexcept { return bytes == 0 && calls == 0 && sealed_bytes <= 0; }
+};
+
+/// Counts a text as it passes, the same however it is cut: runs of letters, digits and signs, as the
+/// tokenizers in use split them before they look words up; other scripts by the character.
+class token_counter {
+public:
+    void add(std::string_view utf8) noexcept;
+    void end() noexcept { now_ = run::start; }  ///< the next text begins anew
+    std::uint64_t millitokens() const noexcept { return count_; }
+
+private:
+    enum class run : std::uint8_t { start, space, line_end, letters, digits, signs, foreign };
+
+    void enter(run next) noexcept;
+
+    std::uint64_t count_ = 0;
+    std::uint64_t length_ = 0;  ///< characters of the run
+    run now_ = run::start;
+};
+
+/// Output tokens of `text`; `streamed` where its deltas came one by one.
+std::int64_t estimate_output(wire w, const written_text& text, bool streamed) noexcept;
+
+/// Input tokens of a JSON request body: the texts in it, without what a provider adds of its own. Reads the
+/// first megabyte, so it is for the few rows that need it.
+std::int64_t estimate_input(wire w, std::string_view body);
+
+}  // namespace keyhole::metering

@@ -1,0 +1,76 @@
+"""The agent hangs up after any byte: the row always exists and says how its usage is known. Drained, it is the provider's, exactly;
+with the policy `cancel` it is marked. (Every byte of the recorded streams: build/release/bin/keyhole-cuts.)"""
+
+import unittest
+import uuid
+
+from harness import LONG, VERSION, BlackBox, chat_body, messages_body, wait_until
+
+STREAMS = (("/v1/chat/completions", [], chat_body(stream=True)),
+           ("/v1/chat/completions", [], chat_body(stream=True, stream_options={"include_usage": True})),
+           ("/v1/completions", [], {"model": "gpt-4o", "prompt": "once", "stream": True}),
+           ("/v1/responses", [], {"model": "gpt-5", "input": "hi", "stream": True}),
+           ("/v1/messages", [VERSION], messages_body(stream=True)))
+STEP = 7 if LONG else 97
+
+
+class HangUp(BlackBox):
+    config = {"agent_gone": {"drain_seconds": 5}}
+
+    def leave_after(self, path, headers, body, token, count, demo):
+        """Reads `count` bytes of the answer's body and closes; returns the request's id."""
+        with self.keyhole.client() as client:
+            client.request("POST", path, [*headers, ("x-demo", demo)], body, token)
+            answer = client.answer()
+            self.assertEqual(answer.status, 200)
+            while len(answer.body) < count:
+                if not answer.some():
+                    break
+            return answer.get("x-keyhole-request-id")
+
+    def begin(self, path, headers, body, token):
+        """How many bytes of the body the agent has when the provider stops after three events."""
+        name = uuid.uuid4().hex
+        client = self.keyhole.client()
+        self.addCleanup(client.close)
+        client.request("POST", path, [*headers, ("x-demo", f"gate={name}@3")], body, token)
+        answer = client.answer()
+        wait_until(lambda: answer.body.count(b"\n\n") >= 2 or not answer.some(), 10, "two events")
+        self.provider.open_gate(name)
+        return len(answer.body)
+
+    def test_drained_an_agent_that_leaves_after_any_byte_is_billed_what_the_provider_says(self):
+        token = self.keyhole.token()
+        for path, headers, body in STREAMS:
+            most = self.begin(path, headers, body, token)
+            for count in range(0, most, STEP):
+                with self.subTest(f"{path} after {count} bytes"):
+                    name = uuid.uuid4().hex
+                    request_id = self.leave_after(path, headers, body, token, count, f"gate={name}@3")
+                    self.provider.open_gate(name)
+                    row = self.keyhole.row(request_id)
+                    said = self.provider.seen("answer", request_id)
+                    self.assertEqual((row["source"], row["agent_gone"]), ("provider", 1), row)
+                    self.assertIn(row["outcome"], ("agent_gone", "ok"))
+                    usage = said.get("usage") or {}
+                    reported = usage.get("completion_tokens", usage.get("output_tokens"))
+                    if reported is not None:
+                        self.assertEqual(row["output"] + row["output_reasoning"] + row["output_audio"], reported)
+
+    def test_cancelled_the_row_is_marked_and_the_provider_is_hung_up_on(self):
+        token = self.keyhole.token(gone_policy="cancel")
+        plain = self.keyhole.token()
+        for path, headers, body in STREAMS:
+            most = self.begin(path, headers, body, plain)
+            for count in range(0, most, STEP):
+                with self.subTest(f"{path} after {count} bytes"):
+                    request_id = self.leave_after(path, headers, body, token, count, f"gate={uuid.uuid4().hex}@3")
+                    row = self.keyhole.row(request_id)
+                    self.assertEqual((row["outcome"], row["agent_gone"]), ("agent_gone", 1), row)
+                    self.assertIn(row["source"], ("estimated", "provider_partial"))
+                    self.assertGreater(row["input"], 0)
+                    self.provider.seen("gone", request_id)
+
+
+if __name__ == "__main__":
+    unittest.main()
