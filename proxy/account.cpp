@@ -32,8 +32,10 @@ void take_usage(exchange& x, metering::record& row, bool complete)
     if (row.error.empty() && !r.error_type.empty()) row.error = r.error_type;
     if (row.format == metering::wire::none || row.status < 200 || row.status >= 400) return;
 
+    // A retrieved answer is billed once, when it is whole; one without an id is known by its path.
+    const auto billed_as = r.id.empty() ? std::string(x.named.id) : r.id;
     if (x.way->objects == object_rule::uses && row.source != metering::usage_source::none &&
-        (x.repeats_usage || !x.agent.home().shared().adopted.claim_usage(r.id)))
+        (x.repeats_usage || !complete || !x.agent.home().shared().adopted.claim_usage(billed_as)))
     {
         row.counts = {};
         row.source = metering::usage_source::none;
@@ -73,6 +75,7 @@ failure open_slot(exchange& x)
     x.slot = x.agent.home().shared().inflight.open(r);
     if (x.slot) return {};
     x.held.release();
+    x.agent.set_upstream(nullptr);  // it is nobody's from here on
     x.agent.home().pool().give_back(std::move(x.line));
     return {errc::ledger_unavailable,
             "The ledger cannot take another request (the disk may be full, or the database locked); nothing "

@@ -41,6 +41,7 @@ task<failure> pump_body(exchange& x)
     const std::uint64_t limit = x.rt->settings->bounds.max_body_bytes;
     std::uint64_t sent = 0;
     std::string piece;
+    c.set_on_hangup([&out] { out.close(); });  // half an upload is of no use to anybody
     while (chunked ? !decoder.done() : left != 0) {
         if (c.unread().empty()) {
             c.limit().expect(waiting_for::body, seconds_of(x.rt->settings->bounds.body_timeout));
@@ -76,6 +77,8 @@ task<failure> pump_body(exchange& x)
         const std::array<asio::const_buffer, 3> pieces{asio::buffer(size_line, size_length),
                                                        asio::buffer(payload),
                                                        asio::buffer("\r\n", chunked ? 2 : 0)};
+        // A provider that reads no more must not hold the slot for ever.
+        c.limit().expect(waiting_for::answer, seconds_of(x.to->provider.idle_timeout));
         auto [ec, n] = co_await asio::async_write(out, pieces, as_result);
         x.row().bytes_in += static_cast<std::int64_t>(payload.size());
         if (ec) {
@@ -99,6 +102,8 @@ task<failure> lease(exchange& x)
     auto& c = x.agent;
     auto& meters = c.home().shared().meters;
     const auto& name = x.to->provider.name;
+    // A revocation may have come while nothing could be cut.
+    if (c.cut() != cut_reason::none) co_return provider_gone(x, {});
     x.line = c.home().pool().take_idle(x.to);
     if (x.line) {
         c.set_upstream(x.line.get());
@@ -156,6 +161,7 @@ task<failure> forward(exchange& x)
             if (!told) co_return failure{errc::bad_request, "The agent hung up.", {}, 0};
         }
         failure f = co_await pump_body(x);
+        c.set_on_hangup(nullptr);
         if (f) {
             account(x, metering::outcome::agent_gone, "upload_cut", f.log_detail);
             co_return f;

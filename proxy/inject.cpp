@@ -83,7 +83,8 @@ std::string build_upstream_head(const exchange& x, std::optional<std::uint64_t> 
 {
     const auto& provider = x.to->provider;
     std::string out;
-    out.reserve(x.head_text.size() + 512);
+    out.reserve(x.head_text.size() + provider.base_path.size() + x.to->host_header.size() +
+                (x.key ? x.key->size() : 0) + 512);  // never grown: no copy of the key is left behind
     out += x.head.verb_text;
     out += ' ';
     out += path_at(provider, x.where);

@@ -95,12 +95,13 @@ failure read_form(exchange& x)
 task<failure> read_body(exchange& x)
 {
     x.overhead_from_us = x.received_us;
+    const std::size_t limit = x.rt->settings->bounds.max_body_bytes;
+    if (x.way->body == body_kind::opaque && x.head.content_length > limit) co_return too_large(limit);
     if (x.way->body == body_kind::none || x.way->body == body_kind::opaque) co_return failure{};
     if (x.head.expects_continue && !x.body_read) {
         const bool told = co_await x.agent.write("HTTP/1.1 100 Continue\r\n\r\n");
         if (!told) co_return failure{errc::bad_request, "The agent hung up.", {}, 0};
     }
-    const std::size_t limit = x.rt->settings->bounds.max_body_bytes;
     if (x.head.framing == http::body_framing::length) {
         failure f = co_await read_sized(x, limit);
         if (f) co_return f;

@@ -173,9 +173,8 @@ std::string path_at(const config::provider& to, const target& where)
         if (base.find("/projects/") != std::string_view::npos)
             path = behind(path, "/projects/", "/locations/").value_or(path);
         // The agent's version of the API, where both name one.
-        const auto slash = base.rfind("/v");
-        const bool versioned =
-            slash != std::string_view::npos && base.find('/', slash + 1) == std::string_view::npos;
+        const auto slash = base.rfind('/');
+        const bool versioned = slash != std::string_view::npos && is_version(base.substr(slash + 1));
         if (where.version.empty() || !versioned) return joined({});
         base = base.substr(0, slash);
         return joined(where.version);

@@ -62,6 +62,9 @@ struct target {
 failure parse_target(std::string_view raw, bool (*is_provider)(std::string_view, const void*),
                      const void* context, target& into);
 
+/// v1, v2, v1beta …
+bool is_version(std::string_view segment) noexcept;
+
 /// TOKEN_STAYS_HOME: takes the query's parameters that hold `token` out, however they are encoded. False: the
 /// path holds it, and can't do without.
 bool remove_token(target& from, std::string_view token);

@@ -190,9 +190,8 @@ private:
     /// control thread.
     void revoked(const session_ptr& s)
     {
-        if (s->info.cut_on_revoke)
-            for (const auto& w : workers_)
-                w->cut_session(s);
+        for (const auto& w : workers_)
+            w->end_session(s);
         asio::post(control_, [this, s] {
             const auto removed = std::erase_if(own_, [&](const auto& l) { return l->bound() == s; });
             std::error_code ignored;
@@ -255,13 +254,13 @@ private:
 
     void reload()
     {
-        auto loaded = config::load(from_);
-        if (const auto* problems = std::get_if<std::vector<config::problem>>(&loaded)) {
-            for (const auto& p : *problems)
-                log_.error("configuration not reloaded: " + config::to_string(p));
-            return;
-        }
         try {
+            auto loaded = config::load(from_);
+            if (const auto* problems = std::get_if<std::vector<config::problem>>(&loaded)) {
+                for (const auto& p : *problems)
+                    log_.error("configuration not reloaded: " + config::to_string(p));
+                return;
+            }
             auto next = make_runtime(std::get<config::settings>(std::move(loaded)));
             log_.configure(next->settings->log);
             rt_ = next;

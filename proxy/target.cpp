@@ -94,14 +94,14 @@ void clean_query(std::string_view raw, target& into)
     }
 }
 
+}  // namespace
+
 bool is_version(std::string_view segment) noexcept
 {
     constexpr std::array versions{std::string_view("v1"), std::string_view("v2"), std::string_view("v1beta"),
                                   std::string_view("v1beta1"), std::string_view("v1alpha")};
     return std::find(versions.begin(), versions.end(), segment) != versions.end();
 }
-
-}  // namespace
 
 failure parse_target(std::string_view raw, bool (*is_provider)(std::string_view, const void*),
                      const void* context, target& into)

@@ -98,10 +98,11 @@ void worker::use(runtime_ptr rt)
     });
 }
 
-void worker::cut_session(session_ptr who)
+void worker::end_session(session_ptr who)
 {
     asio::post(io_, [this, who = std::move(who)] {
         own_endpoints_.erase(who->info.id);
+        if (!who->info.cut_on_revoke) return;
         for (auto* c : live_)
             if (c->current_session() == who || c->bound() == who) c->cut_now(cut_reason::revoked);
     });

@@ -38,7 +38,7 @@ public:
     void adopt(agent_socket socket, session_ptr bound, bool tcp);
     /// From any thread.
     void use(runtime_ptr rt);
-    void cut_session(session_ptr who);
+    void end_session(session_ptr who);
     /// Idle connections end, busy ones after their answer.
     void drain();
     /// Everything ends now.

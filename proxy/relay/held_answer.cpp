@@ -9,22 +9,28 @@ namespace keyhole::proxy {
 namespace {
 
 constexpr std::size_t longest_error_body = 512 * 1024;  // an error body is masked whole up to here
+constexpr std::size_t longest_decoded = 8 * 1024 * 1024;
 constexpr std::size_t longest_listing = 8 * 1024 * 1024;
 
 /// Collects what a content decoder gives, up to a bound.
 struct plain_text final : metering::decoded_sink {
     std::string text;
+    bool cut = false;
     void on_decoded(std::string_view bytes) override
     {
-        if (text.size() < longest_error_body) text += bytes;
+        if (text.size() < longest_decoded)
+            text += bytes;
+        else
+            cut = true;
     }
 };
 
 /// KEY_STAYS_HOME in error bodies, compressed ones included: one that holds the key goes on in plain, masked.
-void mask_error(relaying& r, std::string& body)
+/// False: it decodes to more than is looked through.
+bool mask_error(relaying& r, std::string& body)
 {
     auto& x = r.x;
-    if (!x.key) return;
+    if (!x.key) return true;
     const auto key = x.key->reveal();
     const auto mask = [&](std::string& text) {
         bool masked = upstream::mask_fragments(text, key);
@@ -36,6 +42,7 @@ void mask_error(relaying& r, std::string& body)
     bool masked = false;
     if (const auto decoder = metering::content_decoder::make(x.answer.get("content-encoding"), known)) {
         decoder->feed(body, decoded);
+        if (decoded.cut) return false;
         masked = mask(decoded.text);
         if (masked) {
             body = std::move(decoded.text);
@@ -45,6 +52,7 @@ void mask_error(relaying& r, std::string& body)
     } else
         masked = mask(body);
     if (masked) r.c.home().shared().meters.key_masked(x.to->provider.name);
+    return true;
 }
 
 }  // namespace
@@ -76,7 +84,12 @@ task<failure> relay_whole(relaying& r)
         co_return failure{errc::provider_bad_answer, "The provider's answer broke off.", {}, 0};
     }
     x.meter->feed(body);
-    mask_error(r, body);
+    if (!mask_error(r, body)) {
+        account(x, metering::outcome::provider_cut, "too_long_decoded",
+                "a compressed answer that decodes to too much");
+        co_return failure{
+            errc::provider_bad_answer, "The provider's answer is too long to be looked through.", {}, 0};
+    }
     if (x.answer.status < 400) {
         std::string mine = co_await keep_own_objects(x, std::move(body));
         body = std::move(mine);

@@ -57,7 +57,9 @@ pool::~pool()
 
 void pool::clear()
 {
-    buckets_.clear();
+    // The buckets stay: connections on lease write their TLS tickets there.
+    for (auto& [key, b] : buckets_)
+        b.idle.clear();
     names_.clear();
 }
 
