@@ -53,6 +53,25 @@ void take_usage(exchange& x, metering::record& row, bool complete)
     row.source = known.source;
 }
 
+/// The provider has the whole request and works on it, but its answer was not waited for: the input is billed
+/// there, so it counts here. A provider that broke the connection itself is not taken to have billed.
+void take_unheard(const exchange& x, metering::record& row, metering::outcome end)
+{
+    using metering::outcome;
+    const bool left = end == outcome::agent_gone || end == outcome::revoked || end == outcome::shutdown ||
+                      row.error.view() == "first_byte_timeout";
+    if (x.meter || !left || !x.reuse.request_fully_sent || !x.way->counts ||
+        row.format == metering::wire::none)
+        return;
+    const auto known = metering::best_known_usage(
+        {}, {.format = row.format,
+             .streamed = row.stream,
+             .complete = false,
+             .request_body = x.facts.is_object ? std::string_view(x.body) : std::string_view()});
+    row.counts = known.counts;
+    row.source = known.source;
+}
+
 }  // namespace
 
 failure open_slot(exchange& x)
@@ -99,6 +118,7 @@ void account(exchange& x, metering::outcome end, std::string_view error, std::st
     row.end = end;
     if (!error.empty()) row.error = error;
     take_usage(x, row, complete);
+    take_unheard(x, row, end);
     if (!x.made_id.empty()) row.answer_id = x.made_id;
 
     const auto& prices = *x.rt->prices;

@@ -48,6 +48,16 @@ void check_directory(report& out, const std::string& label, std::string path)
     out.ok(label, path);
 }
 
+/// A socket's own place: nothing there, or a socket (a living one means that a keyhole runs already).
+void check_socket(report& out, const std::string& label, const std::string& path)
+{
+    std::error_code ec;
+    const auto there = std::filesystem::symlink_status(path, ec);
+    if (std::filesystem::exists(there) && !std::filesystem::is_socket(there))
+        return out.bad(label, path + " (exists and is not a socket: move it away, or choose another path)");
+    check_directory(out, label, std::filesystem::path(path).parent_path().string());
+}
+
 task<> probe(upstream::pool& pool, upstream::endpoint_ptr to, report& out)
 {
     const auto being_made = std::make_shared<upstream::attempt>();
@@ -75,8 +85,8 @@ int check(const config::settings& settings, bool offline)
         std::printf("note  %s\n", note.c_str());
     check_directory(out, "state", settings.store.directory);
     for (const auto& s : settings.agents.sockets)
-        check_directory(out, "agent socket", std::filesystem::path(s).parent_path().string());
-    check_directory(out, "admin socket", std::filesystem::path(settings.admin.socket).parent_path().string());
+        check_socket(out, "agent socket", s);
+    check_socket(out, "admin socket", settings.admin.socket);
     try {
         const auto rt = make_runtime(settings);
         out.ok("prices",

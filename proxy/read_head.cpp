@@ -76,7 +76,8 @@ task<failure> read_head(exchange& x)
         co_return explain(e);
     }
     x.body_read = x.head.framing == http::body_framing::none;
-    x.codex = x.head.get("originator").starts_with("codex_");
+    constexpr std::string_view codex = "codex_";
+    x.codex = http::iequals(x.head.get("originator").substr(0, codex.size()), codex);
     if (x.head.verb == http::method::connect)
         co_return failure{errc::method_not_allowed,
                           "CONNECT is not served: this is a reverse proxy for model APIs.",

@@ -272,7 +272,6 @@ std::string reply_to(const failure& why, const reply_context& context)
         extra += context.request_id;
         extra += "\r\n";
     }
-    if (context.api == config::dialect::bedrock) extra += "x-amzn-errortype: AccessDeniedException\r\n";
     const auto body = error_body(r, status, quota ? "insufficient_quota" : r.name, why.message, context);
     return reply_with(status, "application/json", body, context, extra);
 }

@@ -1,6 +1,7 @@
 """The agent hangs up after any byte: the row always exists and says how its usage is known. Drained, it is the provider's, exactly;
 with the policy `cancel` it is marked. (Every byte of the recorded streams: build/release/bin/keyhole-cuts.)"""
 
+import json
 import unittest
 import uuid
 
@@ -47,6 +48,7 @@ class HangUp(BlackBox):
                 with self.subTest(f"{path} after {count} bytes"):
                     name = uuid.uuid4().hex
                     request_id = self.leave_after(path, headers, body, token, count, f"gate={name}@3")
+                    wait_until(lambda: self.keyhole.metrics()["keyhole_drains_in_flight"] > 0, what="the proxy to see that the agent left")
                     self.provider.open_gate(name)
                     row = self.keyhole.row(request_id)
                     said = self.provider.seen("answer", request_id)
@@ -56,6 +58,24 @@ class HangUp(BlackBox):
                     reported = usage.get("completion_tokens", usage.get("output_tokens"))
                     if reported is not None:
                         self.assertEqual(row["output"] + row["output_reasoning"] + row["output_audio"], reported)
+
+    def test_leaving_before_the_answer_begins_is_not_free(self):
+        # The provider has the request and bills its input, whether or not anybody waits.
+        token = self.keyhole.token(gone_policy="cancel", limits=["usd=5"])
+        for path, headers, body in STREAMS:
+            with self.subTest(path), self.keyhole.client() as client:
+                before = {r["request_id"] for r in self.keyhole.rows()}
+                name = uuid.uuid4().hex
+                words = "word " * 20_000
+                said = {"messages": [{"role": "user", "content": words}]} if "messages" in body else {k: words for k in ("input", "prompt") if k in body}
+                long = {**body, **said}
+                client.request("POST", path, [*headers, ("x-demo", f"gate={name}")], long, token)
+                wait_until(lambda: any(name in json.dumps(e) for e in self.provider.log("request") + self.provider.log("head")), what="the provider to have the request")
+                client.close()
+                row = wait_until(lambda: [r for r in self.keyhole.rows() if r["request_id"] not in before], what="the row")[0]
+                self.assertEqual((row["outcome"], row["source"]), ("agent_gone", "estimated"), row)
+                self.assertGreater(row["input"], 10_000)
+                self.assertGreater(row["cost_nano_usd"], 0)
 
     def test_cancelled_the_row_is_marked_and_the_provider_is_hung_up_on(self):
         token = self.keyhole.token(gone_policy="cancel")
