@@ -30,6 +30,8 @@ connection::~connection()
 {
     home_.live_.erase(place_);
     home_.shared().agent_connections.fetch_sub(1, std::memory_order_relaxed);
+    --home_.present_;  // worker::begin() counted it
+    if (cut_ == cut_reason::crowded) --home_.leaving_;
     home_.return_buffer(std::move(buffer_));
     config::wipe(vouched_.data(), vouched_.size());
     if (abrupt_) close_abruptly();

@@ -125,8 +125,10 @@ private:
     {
         const auto cores = std::max(1U, std::thread::hardware_concurrency());
         const auto count = rt_->settings->workers != 0 ? rt_->settings->workers : cores;
+        // Connections are dealt out in turns, so the limit is held worker by worker.
+        const std::size_t share = (rt_->settings->bounds.max_connections + count - 1) / count;
         for (unsigned i = 0; i < count; ++i)
-            workers_.push_back(std::make_unique<worker>(shared_, rt_));
+            workers_.push_back(std::make_unique<worker>(shared_, rt_, share));
         for (const auto& w : workers_)
             w->start();
     }

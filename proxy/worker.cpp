@@ -14,6 +14,7 @@ namespace keyhole::proxy {
 namespace {
 
 constexpr std::size_t kept_buffers = 64;
+constexpr unsigned turns_to_wait = 16;  // of the loop, for room in a burst of newcomers
 
 /// Takes the socket by value: the connection lives in this frame.
 task<> serve_connection(worker& home, agent_socket socket, session_ptr bound, bool tcp)
@@ -24,9 +25,9 @@ task<> serve_connection(worker& home, agent_socket socket, session_ptr bound, bo
 
 }  // namespace
 
-worker::worker(services& shared, runtime_ptr rt)
+worker::worker(services& shared, runtime_ptr rt, std::size_t connection_limit)
     : shared_(shared)
-    , connection_limit_(rt->settings->bounds.max_connections)
+    , connection_limit_(connection_limit)
     , work_(asio::make_work_guard(io_))
     , pool_(io_)
     , rt_(std::move(rt))
@@ -60,24 +61,39 @@ void worker::adopt(agent_socket socket, session_ptr bound, bool tcp)
 {
     // The socket already carries this worker's executor; the hand-over is the post.
     count_.fetch_add(1, std::memory_order_relaxed);
-    auto start = [this, s = std::move(socket), b = std::move(bound), tcp]() mutable {
-        if (shared_.agent_connections.load(std::memory_order_relaxed) >= connection_limit_ && !make_room()) {
+    asio::post(io_, [this, s = std::move(socket), b = std::move(bound), tcp]() mutable {
+        begin(std::move(s), std::move(b), tcp, turns_to_wait);
+    });
+}
+
+void worker::begin(agent_socket socket, session_ptr bound, bool tcp, unsigned turns)
+{
+    // Those that were cut are as good as gone.
+    if (present_ - leaving_ >= connection_limit_ && !make_room()) {
+        if (turns == 0) {
             count_.fetch_sub(1, std::memory_order_relaxed);
             return;  // closes it
         }
-        auto ended = [this](const std::exception_ptr& thrown) {
-            count_.fetch_sub(1, std::memory_order_relaxed);
-            if (!thrown) return;
-            try {
-                std::rethrow_exception(thrown);
-            } catch (const std::exception& e) {
-                shared_.log.error("a connection ended with an exception (a defect: please report it)",
-                                  {{"what", e.what()}});
-            }
-        };
-        asio::co_spawn(io_.get_executor(), serve_connection(*this, std::move(s), std::move(b), tcp), ended);
+        // In a burst those that were cut have not left yet, and those that came have not begun: both get
+        // their turn first.
+        asio::post(io_, [this, s = std::move(socket), b = std::move(bound), tcp, turns]() mutable {
+            begin(std::move(s), std::move(b), tcp, turns - 1);
+        });
+        return;
+    }
+    ++present_;
+    auto ended = [this](const std::exception_ptr& thrown) {
+        count_.fetch_sub(1, std::memory_order_relaxed);
+        if (!thrown) return;
+        try {
+            std::rethrow_exception(thrown);
+        } catch (const std::exception& e) {
+            shared_.log.error("a connection ended with an exception (a defect: please report it)",
+                              {{"what", e.what()}});
+        }
     };
-    asio::post(io_, std::move(start));
+    asio::co_spawn(io_.get_executor(), serve_connection(*this, std::move(socket), std::move(bound), tcp),
+                   ended);
 }
 
 bool worker::make_room()
@@ -86,6 +102,7 @@ bool worker::make_room()
         std::find_if(live_.begin(), live_.end(), [](const connection* c) { return c->may_be_crowded_out(); });
     if (longest_here == live_.end()) return false;
     (*longest_here)->cut_now(cut_reason::crowded);
+    ++leaving_;
     return true;
 }
 

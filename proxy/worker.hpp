@@ -22,7 +22,7 @@ class connection;
 
 class worker {
 public:
-    worker(services& shared, runtime_ptr rt);
+    worker(services& shared, runtime_ptr rt, std::size_t connection_limit);
     ~worker();
 
     asio::io_context& io() noexcept { return io_; }
@@ -59,15 +59,18 @@ private:
     friend class connection;
     task<> tick();
     bool make_room();
+    void begin(agent_socket socket, session_ptr bound, bool tcp, unsigned turns);
 
     services& shared_;
-    const std::uint64_t connection_limit_;  ///< limits.max_connections; fixed at start
+    const std::size_t connection_limit_;  ///< this worker's share of limits.max_connections; fixed at start
     asio::io_context io_{1};
     asio::executor_work_guard<executor> work_;
     upstream::pool pool_;
     runtime_ptr rt_;
     timer clock_;
     std::list<connection*> live_;
+    std::size_t present_ = 0;  ///< connections that began and are not gone
+    std::size_t leaving_ = 0;  ///< of these, cut to make room
     std::vector<std::unique_ptr<char[]>> buffers_;
     std::unordered_map<std::string, upstream::endpoint_ptr> own_endpoints_;
     std::atomic<std::size_t> count_{0};
