@@ -220,9 +220,9 @@ admin_answer reprice(control_surface& c, const admin_request& r)
         }
     }
     catch_up(c);
-    json groups = json::array();
+    json listed = json::array();
     for (const auto& g : metering::reprice(c.books, q, prices)) {
-        groups.push_back({{"provider", g.provider},
+        listed.push_back({{"provider", g.provider},
                           {"model", g.model},
                           {"requests", g.requests},
                           {"booked_nano_usd", g.booked_nano_usd},
@@ -231,7 +231,7 @@ admin_answer reprice(control_surface& c, const admin_request& r)
                           {"booked_unpriced_requests", g.booked_unpriced},
                           {"repriced_unpriced_requests", g.unpriced}});
     }
-    return json_answer(200, json{{"price_version", prices.version()}, {"groups", groups}});
+    return json_answer(200, json{{"price_version", prices.version()}, {"groups", listed}});
 }
 
 admin_answer requests(control_surface& c, const admin_request& r)
