@@ -9,7 +9,7 @@ target_include_directories(keyhole_options INTERFACE ${CMAKE_SOURCE_DIR})
 target_compile_options(keyhole_options INTERFACE
     -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wnon-virtual-dtor -Wold-style-cast
     -Woverloaded-virtual -Wformat=2 -Wimplicit-fallthrough -Wcast-qual -Wextra-semi -Wundef -Wmissing-declarations
-    -Werror
+    $<$<CXX_COMPILER_ID:GNU>:-Werror>
     $<$<CXX_COMPILER_ID:GNU>:-Wduplicated-cond -Wduplicated-branches -Wlogical-op -Wsuggest-override -Wuseless-cast
         # False positives of g++ 12.2 on Asio's concrete executors and on fully inlined std::string moves.
         -Wno-mismatched-new-delete -Wno-maybe-uninitialized -Wno-restrict -Wno-stringop-overflow -Wno-array-bounds
