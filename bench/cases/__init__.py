@@ -1,0 +1,27 @@
+"""The cases of ./dev bench, one idea a file. A case is a function that takes a Lab and a number of rounds, and returns
+{"rows": {target: {figure: spread}}, "ratios": {figure: {peer: spread}}} (lab/bench.py: summary) and what else it found."""
+import importlib
+import pkgutil
+
+
+class Case:
+    def __init__(self, name, title, figures, quick, run):
+        self.name, self.title, self.figures, self.quick, self.run = name, title, figures, quick, run
+
+
+ALL = {}
+
+
+def case(name, title, figures, quick=False):
+    """Declares a case. `figures`: the columns of the table that people see; `quick`: part of --quick."""
+    def declare(function):
+        ALL[name] = Case(name, title, figures, quick, function)
+        return function
+    return declare
+
+
+def load_all():
+    found = sorted(m.name for m in pkgutil.iter_modules(__path__))
+    for module in found:
+        importlib.import_module(f"cases.{module}")
+    return ALL
