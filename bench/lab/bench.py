@@ -38,8 +38,13 @@ class Lab:
     def load_cores(self):
         return self.target_core if self.layout == "one" else self.load_core
 
-    def command(self, peer, kind, **load):
-        words = [self.binaries / "keyhole-bench-load", "--target", peer.targets[kind], "--token", peer.token, "--path", peer.path, "--model", peer.model]
+    @staticmethod
+    def rest(seconds):
+        """A span over which something is measured while the target serves what others began."""
+        time.sleep(seconds)
+
+    def command(self, peer, kind, wrong=None, **load):
+        words = [self.binaries / "keyhole-bench-load", "--target", peer.targets[kind], "--token", wrong or peer.token, "--path", peer.path, "--model", peer.model]
         for h in peer.headers:
             words += ["--header", h]
         if peer.rewrites_bodies:
@@ -62,7 +67,7 @@ class Lab:
             raise Mismatch(f"{peer.name}: the load generator met {json.loads(lines[-1])['faults'] if lines else err}")
         return json.loads(lines[-1])
 
-    def measure(self, peer, kind, books="all", **load):
+    def measure(self, peer, kind, **load):
         """Runs the load; returns the run's figures. The mock's books must say what the load generator saw, and Keyhole's ledger the same."""
         before = self.mock.books(peer.name)
         busy, began = machine_busy_seconds(), time.monotonic()
@@ -79,6 +84,9 @@ class Lab:
         self.runs += 1
         ours = mock_used + report["own_cpu_seconds"] + (0 if peer.name == "direct" else used)
         return figures(report, used, max(0.0, busy - ours) / seconds)
+
+    def measure_refused(self, peer, kind, wrong, **load):
+        return self.measure(peer, kind, wrong=wrong, status=peer.refusal, **load)
 
     def compare(self, peer, before, reports):
         after = self.mock.books(peer.name)
@@ -105,12 +113,12 @@ def figures(report, cpu, others):
 
 def rounds(peers, count, measure):
     """`measure(peer)` for each peer in turn, `count` rounds after one that warms up; the order turns around each round."""
-    results = {p.name: [] for p in peers}
+    results = {p.label: [] for p in peers}
     for r in range(count + 1):
         for p in peers if r % 2 else reversed(peers):
             got = measure(p)
             if r:
-                results[p.name].append(got)
+                results[p.label].append(got)
     return results
 
 
@@ -129,9 +137,7 @@ def summary(results):
             pairs = [(k[figure], p[figure]) for k, p in zip(results["keyhole"], results[peer]) if figure in p and p[figure]]
             if pairs:
                 ratios.setdefault(figure, {})[peer] = spread([k / p for k, p in pairs])
-    if "direct" in results and "keyhole" in results:
-        for figure in [f for f in rows["keyhole"] if f.endswith(" µs")]:
-            for name in results:
-                if name != "direct":
-                    rows[name]["added " + figure] = spread([t[figure] - d[figure] for t, d in zip(results[name], results["direct"]) if figure in t and figure in d])
+    for name in [n for n in results if n != "direct" and "direct" in results]:
+        for figure in [f for f in rows[name] if f.endswith(" µs") and f in rows["direct"]]:
+            rows[name]["added " + figure] = spread([t[figure] - d[figure] for t, d in zip(results[name], results["direct"]) if figure in t and figure in d])
     return {"rows": rows, "ratios": ratios}

@@ -23,16 +23,16 @@ class Mismatch(Exception):
 class Keyhole(Peer):
     name = "keyhole"
     binaries = None  # set by run.py
-    journal_slots = 65536
-    extra = ""       # further configuration
+    refusal = 403    # a token that no session has: agents must not retry
 
-    def __init__(self, work, mock, workers=1, tls=False):
+    def __init__(self, work, mock, workers=1, tls=False, journal_slots=4096):
         super().__init__(work, mock, workers, tls)
         for folder in ("sockets", "admin", "state", "config", "own"):
             (self.work / folder).mkdir()
         self.metrics = free_port()
         self.targets["unix"] = f"unix:{self.work}/sockets/llm.sock"
         self.admin = self.work / "admin/admin.sock"
+        self.journal_slots = journal_slots
         self.last_row = 0
         self.token = None
         self.start_ms = None
@@ -47,6 +47,7 @@ class Keyhole(Peer):
 workers = {self.workers}
 [providers.openai]
 base_url = "{base}"
+max_idle_connections = 1024
 [agents]
 socket = "{self.work}/sockets/llm.sock"
 tcp = ["127.0.0.1:{self.port}"]
@@ -63,7 +64,7 @@ max_body_bytes = 268435456
 max_connections_per_session = 16384
 [log]
 level = "warn"
-{self.extra}""")
+""")
         return [self.binaries / "keyhole", "serve", "-c", config]
 
     def ready(self):

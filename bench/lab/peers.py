@@ -19,6 +19,7 @@ class Peer:
     headers = ()
     model = "gpt-4o-mini"
     rewrites_bodies = False
+    refusal = 401        # what a wrong token gets
     needs = ()
 
     def __init__(self, work, mock, workers=1, tls=False):
@@ -27,6 +28,7 @@ class Peer:
         self.work.chmod(0o755)
         self.mock, self.workers, self.tls = mock, workers, tls
         self.port = free_port()
+        self.label = self.name
         self.targets = {"tcp": f"tcp:127.0.0.1:{self.port}", "unix": f"unix:{self.work}/agents.sock"}
         self.process = None
 

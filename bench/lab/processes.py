@@ -25,14 +25,15 @@ def family(pid):
 
 
 def cpu_seconds(pids):
-    """Time on a core, from the scheduler (ns) where the kernel has it, else in clock ticks."""
+    """Time on a core, from the scheduler (ns) where the kernel has it, else in clock ticks; that of children that have ended in clock ticks."""
     total = 0.0
     for pid in pids:
+        fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+        total += (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
         try:
             for task in os.listdir(f"/proc/{pid}/task"):
                 total += int(open(f"/proc/{pid}/task/{task}/schedstat").read().split()[0]) / 1e9
         except FileNotFoundError:
-            fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
             total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     return total
 

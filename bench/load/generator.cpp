@@ -96,11 +96,11 @@ void generator::run()
     for (;;) {
         start_what_is_due();
         const auto now = now_ns();
-        if (!may_start(now) && under_way_ == 0) break;
         if (plan_.hold && begun_answers_ == plan_.connections) {
             hold();
             break;
         }
+        if (!may_start(now) && under_way_ == 0) break;
         if (now > began_ + to_ns(plan_.seconds + plan_.patience)) {
             faults_["no answer when patience ended"] += under_way_;
             break;
