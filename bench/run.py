@@ -12,6 +12,7 @@ import os
 import pathlib
 import platform
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,9 @@ from cases import load_all  # noqa: E402
 from lab.bench import Lab  # noqa: E402
 from lab.keyhole import Keyhole, Mismatch  # noqa: E402
 from lab.mock import Mock  # noqa: E402
+from lab.docs import write as write_docs  # noqa: E402
 from lab.show import case_table  # noqa: E402
+from lab.targets import table as target_table  # noqa: E402
 
 
 def machine():
@@ -90,7 +93,11 @@ def main():
         lab.use("split")
         run_cases(lab, chosen, selected, results)
         results["runs"] = lab.runs
-        print(f"\n{lab.runs} runs; after each, ledger, mock and load generator agreed to the token.")
+        if lab.busy:
+            results["busy_elsewhere"] = statistics.median(lab.busy)
+        print("\n" + target_table(results))
+        print(f"\n{lab.runs} runs; after each, ledger, mock and load generator agreed to the token."
+              f" Other programs kept {results.get('busy_elsewhere', 0):.2f} cores busy during the median run.")
     except Mismatch as e:
         sys.exit(f"bench: FAILED, the books do not agree or an answer was wrong: {e}")
     finally:
@@ -99,6 +106,8 @@ def main():
         shutil.rmtree(work, ignore_errors=True)
     if chosen.json:
         pathlib.Path(chosen.json).write_text(json.dumps(results, indent=1) + "\n")
+    if chosen.write_docs:
+        write_docs(HERE.parent / "docs/performance.md", results, cases)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def latency(lab, count, connections, layout):
     lab.use(layout)
     try:
         with field(lab, "direct", "nginx", "haproxy", "keyhole") as peers:
-            return summary(rounds(peers, count, lambda p: lab.measure(p, "unix", connections=connections, seconds=0.8, warmup=0.1)))
+            return summary(rounds(peers, count, lambda p: lab.measure(p, "unix", connections=connections, seconds=lab.seconds(p, 0.8), warmup=0.1)))
     finally:
         lab.use("split")
 

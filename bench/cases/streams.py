@@ -16,7 +16,7 @@ def paced(lab, count):
       figures=("CPU µs/event", "events/s", "first token p50 µs"))
 def fast(lab, count):
     with field(lab, "nginx", "haproxy", "caddy", "keyhole") as peers:
-        return summary(rounds(peers, count, lambda p: lab.measure(p, "unix", connections=16, seconds=1, stream=True, events=200, script="events=200")))
+        return summary(rounds(peers, count, lambda p: lab.measure(p, "unix", connections=16, seconds=lab.seconds(p, 1), stream=True, events=200, script="events=200")))
 
 
 @case("stream_one", "one stream after another, 20 events at 2 ms, all on one core", quick=True,
@@ -25,7 +25,7 @@ def one(lab, count):
     lab.use("one")
     try:
         with field(lab, "direct", "nginx", "haproxy", "keyhole") as peers:
-            return summary(rounds(peers, count, lambda p: lab.measure(p, "unix", connections=1, seconds=1, stream=True, events=20,
+            return summary(rounds(peers, count, lambda p: lab.measure(p, "unix", connections=1, seconds=lab.seconds(p, 1), stream=True, events=20,
                                                                       script="events=20 rate=500")))
     finally:
         lab.use("split")

@@ -54,11 +54,6 @@ def pin(pids, cores):
             os.sched_setaffinity(int(task), cores)
 
 
-def busy_others(before, after, seconds, ours):
-    """Cores that programs outside of this run kept busy, from two readings of /proc/stat."""
-    return max(0.0, (after - before - ours) / seconds) if seconds > 0 else 0.0
-
-
 def machine_busy_seconds():
     fields = [int(x) for x in open("/proc/stat").readline().split()[1:]]
     idle = fields[3] + fields[4]
