@@ -26,6 +26,7 @@ from lab.bench import Lab  # noqa: E402
 from lab.keyhole import Keyhole, Mismatch  # noqa: E402
 from lab.mock import Mock  # noqa: E402
 from lab.docs import write as write_docs  # noqa: E402
+from lab.smoke import smoke  # noqa: E402
 from lab.show import case_table  # noqa: E402
 from lab.targets import table as target_table  # noqa: E402
 
@@ -91,6 +92,8 @@ def main():
         mock = Mock(chosen.binaries, work, None)
         lab = Lab(chosen.binaries, work, mock, chosen)
         lab.use("split")
+        if chosen.smoke:
+            return smoke(lab)
         run_cases(lab, chosen, selected, results)
         results["runs"] = lab.runs
         if lab.busy:

@@ -3,15 +3,12 @@ the worker (the ledger's writer) by their CPU; what stands in the worker's way b
 counts them, times the worker's CPU for a request (a share of all of it, system calls included, so this is the upper side)."""
 import os
 import re
-import shutil
-import subprocess
 
 from cases import case
 from lab.bench import rounds, summary
-from lab.callgrind import attribute
+from lab.callgrind import attribute, missing, under_callgrind
 from lab.field import field
 from lab.keyhole import Keyhole
-from lab.processes import Process, wait_until
 
 METER = re.compile(r"^'?\d*'?.*\b(keyhole::metering::(journal|ledger|metrics|sqlite)|prometheus::)")
 SOURCES = re.compile(r"metering/(journal|ledger|metrics|sqlite)[a-z_]*\.[ch]pp$")
@@ -23,39 +20,24 @@ def threads(pid):
     return {t: int(open(f"/proc/{pid}/task/{t}/schedstat").read().split()[0]) / 1e3 for t in os.listdir(f"/proc/{pid}/task")}
 
 
-class UnderCallgrind(Keyhole):
-    def command(self):
-        return ["valgrind", "--tool=callgrind", "--separate-threads=yes", "--compress-strings=no", "--compress-pos=no", "--instr-atstart=no",
-                f"--callgrind-out-file={self.work}/calls", *super().command()]
-
-    def start(self, cores):
-        self.process = Process(self.command(), self.work / "log", None, self.environment())
-        wait_until(self.ready, "keyhole's start under valgrind", 120, process=self.process.child, log=self.process.log)
-        self.token = self.session("--budget", "100000000")["token"]
-
-
 def share_of_worker(lab, load):
     """Of the instructions of the thread that serves requests, the meter's share."""
-    peer = UnderCallgrind(lab.work, lab.mock)
+    peer = under_callgrind(Keyhole)(lab.work, lab.mock)
     try:
         peer.start(None)
         lab.measure(peer, "unix", **load)  # warm
-        subprocess.run(["callgrind_control", "-i", "on", str(peer.process.child.pid)], check=True, capture_output=True)
-        lab.measure(peer, "unix", **load)
-        subprocess.run(["callgrind_control", "-d", str(peer.process.child.pid)], check=True, capture_output=True)
-        subprocess.run(["callgrind_control", "-i", "off", str(peer.process.child.pid)], check=True, capture_output=True)
+        files = peer.count(lambda: lab.measure(peer, "unix", **load))
+        total, meter = max(attribute(p, METER, SOURCES) for p in files)
     finally:
         if peer.process and peer.process.child.poll() is None:
             peer.stop()
-    counted = [attribute(p, METER, SOURCES) for p in sorted(peer.work.glob("calls*")) if p.stat().st_size]
-    total, meter = max(counted)
     return meter / total, total / load["requests"]
 
 
 @case("metering", "journal, ledger and metrics: their part of a request (2 KiB JSON, 64 connections)", FIGURES)
 def metering(lab, count):
-    if not shutil.which("valgrind"):
-        lab.note("valgrind is absent: the worker's part is not measured (apt-get install valgrind)")
+    if missing():
+        lab.note(missing())
         return summary({})
     share, each = share_of_worker(lab, {"connections": 8, "requests": 1500, "patience": 120})
     lab.note(f"{each:,.0f} instructions a request on the worker")

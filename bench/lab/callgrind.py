@@ -1,4 +1,40 @@
-"""Reads callgrind's output: which part of a thread's instructions belongs to some functions, with all that these call."""
+"""Targets under callgrind. Instructions do not depend on what else the machine does, so they show what a change did where times cannot."""
+import shutil
+import subprocess
+
+from lab.processes import Process, can_connect, wait_until
+
+COUNT = ("valgrind", "--tool=callgrind", "--separate-threads=yes", "--compress-strings=no", "--compress-pos=no", "--instr-atstart=no")
+
+
+def missing():
+    return "" if shutil.which("valgrind") else "valgrind is absent (apt-get install valgrind): instructions are not counted"
+
+
+def under_callgrind(kind):
+    """The same target, each of its processes counted once count() says so."""
+    class Counted(kind):
+        alone = True
+
+        def command(self):
+            return [*COUNT, f"--callgrind-out-file={self.work}/calls.%p", *super().command()]
+
+        def start(self, _cores):
+            self.process = Process(self.command(), self.work / "log", None, self.environment())
+            wait_until(lambda: all(can_connect(t) for t in self.targets.values()), f"{self.name}'s start under valgrind", 120, self.process.child, self.process.log)
+            self.serving()
+
+        def count(self, run):
+            """Runs `run`; returns the files that say what was executed meanwhile, one a thread."""
+            for word in ("on", "off"):
+                for pid in map(str, self.pids()):
+                    if word == "off":
+                        subprocess.run(["callgrind_control", "-d", pid], check=True, capture_output=True)
+                    subprocess.run(["callgrind_control", "-i", word, pid], check=True, capture_output=True)
+                if word == "on":
+                    run()
+            return [p for p in sorted(self.work.glob("calls.*")) if p.stat().st_size]
+    return Counted
 
 
 def attribute(path, functions, sources):

@@ -74,9 +74,8 @@ level = "warn"
         except OSError:
             return False
 
-    def start(self, cores):
-        self.process = Process(self.command(), self.work / "log", cores, self.environment())
-        wait_until(self.ready, "keyhole's start", process=self.process.child, log=self.process.log)
+    def serving(self):
+        wait_until(self.ready, "keyhole's readiness", process=self.process.child, log=self.process.log)
         self.token = self.session("--budget", "100000000")["token"]
 
     def session(self, *options):
@@ -106,10 +105,10 @@ level = "warn"
                 return
             last = now
 
-    def check_books(self, answered):
+    def check_books(self, answered, patience=20):
         """`answered`: the mock's books of this run. Waits for rows that are on their way, then compares to the token."""
         expected = (answered["requests"], answered["prompt_tokens"] - answered["cached_tokens"], answered["cached_tokens"], answered["completion_tokens"], 0)
-        got, end = None, time.monotonic() + 20
+        got, end = None, time.monotonic() + patience
         while True:
             *got, newest = self.query(f"SELECT {SUMS.format(last=self.last_row)} FROM requests WHERE id > {self.last_row}")[0]
             if tuple(got) == expected or time.monotonic() > end:

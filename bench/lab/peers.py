@@ -42,6 +42,11 @@ class Peer:
         self.process = Process(self.command(), self.work / "log", cores, self.environment())
         wait_until(lambda: all(can_connect(t) for t in self.targets.values()), f"{self.name}'s start", process=self.process.child, log=self.process.log)
 
+        self.serving()
+
+    def serving(self):
+        """Its sockets take connections: what is still to be done before a case."""
+
     def environment(self):
         return {}
 
@@ -78,6 +83,7 @@ class Direct(Peer):
 class Nginx(Peer):
     name = "nginx"
     needs = ("nginx",)
+    alone = False  # one process, no master
 
     def command(self):
         scheme, port = ("https", self.mock.tls_port) if self.tls else ("http", self.mock.port)
@@ -85,7 +91,7 @@ class Nginx(Peer):
                " proxy_ssl_session_reuse on; proxy_ssl_protocols TLSv1.2 TLSv1.3;" if self.tls else "")
         paths = "".join(f"{kind}_temp_path {self.work}/{kind}; " for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
         config = self.work / "nginx.conf"
-        config.write_text(f"""user root; daemon off; worker_processes {self.workers}; worker_rlimit_nofile {MANY}; error_log {self.work}/errors crit; pid {self.work}/pid;
+        config.write_text(f"""user root; daemon off; master_process {"off" if self.alone else "on"}; worker_processes {self.workers}; worker_rlimit_nofile {MANY}; error_log {self.work}/errors crit; pid {self.work}/pid;
 events {{ worker_connections {MANY - 100}; }}
 http {{
   access_log off; keepalive_requests 1000000000; keepalive_timeout 3600; client_max_body_size 0; {paths}

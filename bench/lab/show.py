@@ -8,6 +8,8 @@ def number(value):
 
 
 def cell(s):
+    if s["min"] == s["max"]:
+        return number(s["median"])
     return f"{number(s['median'])} ({number(s['min'])}..{number(s['max'])})"
 
 

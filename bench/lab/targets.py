@@ -1,5 +1,6 @@
 """What was promised for each measure, and whether a run keeps it. "Bar" is the better of nginx and HAProxy in the same run."""
 from lab.show import number
+from lab.show import table as drawn
 
 BAR = ("nginx", "haproxy")
 
@@ -107,5 +108,6 @@ def rows(results):
 
 
 def table(results):
-    from lab.show import table as drawn
-    return drawn(("measure", "target", "measured", "verdict"), [r.cells() for r in rows(results)])
+    """Only what this run measured, if it was not all."""
+    shown = [r for r in rows(results) if r.verdict != "–"]
+    return drawn(("measure", "target", "measured", "verdict"), [r.cells() for r in shown])
