@@ -23,6 +23,7 @@ sys.path.insert(0, str(HERE))
 
 from cases import load_all  # noqa: E402
 from lab.bench import Lab  # noqa: E402
+from lab.field import KINDS  # noqa: E402
 from lab.keyhole import Keyhole, Mismatch  # noqa: E402
 from lab.mock import Mock  # noqa: E402
 from lab.docs import write as write_docs  # noqa: E402
@@ -48,7 +49,7 @@ def machine():
 
 def arguments(cases):
     options = argparse.ArgumentParser(prog="./dev bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-                                      epilog="cases:\n" + "\n".join(f"  {c.name:18} {c.title}" for c in cases.values()))
+                                      epilog="cases:\n" + "\n".join(f"  {c.name:20} {c.title}" for c in cases.values()))
     options.add_argument("--quick", action="store_true", help="the cases that tell most, two minutes")
     options.add_argument("--case", action="append", default=[], metavar="NAME", help="only this case; repeatable")
     options.add_argument("--rounds", type=int, default=5, help="measured rounds of each case, after one that warms up (default 5)")
@@ -61,6 +62,9 @@ def arguments(cases):
     for name in chosen.case:
         if name not in cases:
             options.error(f"no case {name} (one of: {', '.join(cases)})")
+    for name in chosen.only_peers:
+        if name not in KINDS:
+            options.error(f"no peer {name} (one of: {', '.join(k for k in KINDS if k not in ('keyhole', 'direct'))})")
     if chosen.rounds < 1:
         options.error("--rounds must be 1 or more")
     return chosen
@@ -71,11 +75,21 @@ def run_cases(lab, chosen, cases, results):
         began = time.monotonic()
         print(f"\n== {c.name}: {c.title}", file=sys.stderr, flush=True)
         lab.notes = []
-        result = c.run(lab, chosen.rounds)
+        try:
+            result = c.run(lab, chosen.rounds)
+        except Mismatch as e:
+            raise Mismatch(f"case {c.name}: {e}") from e
         result["notes"] = [*result.get("notes", []), *lab.notes]
         result.update(title=c.title, seconds=round(time.monotonic() - began, 1))
         results["cases"][c.name] = result
         print(case_table(c, result), flush=True)
+        save(chosen.json, results)
+
+
+def save(path, results):
+    """After each case, so that a run which fails late has not been for nothing."""
+    if path:
+        pathlib.Path(path).write_text(json.dumps(results, indent=1) + "\n")
 
 
 def main():
@@ -107,8 +121,7 @@ def main():
         if mock:
             mock.stop()
         shutil.rmtree(work, ignore_errors=True)
-    if chosen.json:
-        pathlib.Path(chosen.json).write_text(json.dumps(results, indent=1) + "\n")
+    save(chosen.json, results)
     if chosen.write_docs:
         write_docs(HERE.parent / "docs/performance.md", results, cases)
 

@@ -13,7 +13,7 @@ def memory(lab, count):
     results = {}
     for _ in range(min(count, 2)):
         for name in ("nginx", "haproxy", "keyhole"):
-            options = {"journal_slots": 8192} if name == "keyhole" else {}
+            options = {"journal_slots": 8192} if name == "keyhole" else {}  # the default is 4096, fewer than these streams
             with field(lab, name, **options) as peers:
                 for peer in peers:
                     results.setdefault(name, []).append(of_one(lab, peer))

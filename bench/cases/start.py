@@ -9,7 +9,7 @@ from lab.processes import Process, can_connect, wait_until
 
 
 def start_once(lab, kind):
-    peer = kind(lab.work, lab.mock)
+    peer = kind(lab.work, lab.mock, **({"journal_slots": 4096} if kind.name == "keyhole" else {}))  # the default
     command = peer.command()
     began = time.monotonic()
     peer.process = Process(command, peer.work / "log", lab.target_core, peer.environment())

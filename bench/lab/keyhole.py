@@ -25,7 +25,7 @@ class Keyhole(Peer):
     binaries = None  # set by run.py
     refusal = 403    # a token that no session has: agents must not retry
 
-    def __init__(self, work, mock, workers=1, tls=False, journal_slots=4096):
+    def __init__(self, work, mock, workers=1, tls=False, journal_slots=65536):
         super().__init__(work, mock, workers, tls)
         for folder in ("sockets", "admin", "state", "config", "own"):
             (self.work / folder).mkdir()
