@@ -52,7 +52,7 @@ def arguments(cases):
                                       epilog="cases:\n" + "\n".join(f"  {c.name:20} {c.title}" for c in cases.values()))
     options.add_argument("--quick", action="store_true", help="the cases that tell most, two minutes")
     options.add_argument("--case", action="append", default=[], metavar="NAME", help="only this case; repeatable")
-    options.add_argument("--rounds", type=int, default=5, help="measured rounds of each case, after one that warms up (default 5)")
+    options.add_argument("--rounds", type=int, help="measured rounds of each case, after one that warms up (default 5, with --quick 3)")
     options.add_argument("--peer", action="append", dest="only_peers", default=[], metavar="NAME", help="only this peer beside Keyhole; repeatable")
     options.add_argument("--smoke", action="store_true", help="a few seconds: correctness only, no figures, no peers")
     options.add_argument("--json", metavar="FILE", help="the results for programs")
@@ -65,6 +65,8 @@ def arguments(cases):
     for name in chosen.only_peers:
         if name not in KINDS:
             options.error(f"no peer {name} (one of: {', '.join(k for k in KINDS if k not in ('keyhole', 'direct'))})")
+    if chosen.rounds is None:
+        chosen.rounds = 3 if chosen.quick else 5
     if chosen.rounds < 1:
         options.error("--rounds must be 1 or more")
     return chosen

@@ -10,6 +10,9 @@ class Case:
 
 
 ALL = {}
+# As a reader wants to meet them; a module that is not named here comes last.
+ORDER = ("json_requests", "streams", "prompts", "instructions", "metering_cost", "memory", "tls_upstream", "connections", "refusals", "uploads", "sandbox",
+         "npm_gateways", "start")
 
 
 def case(name, title, figures, quick=False):
@@ -21,7 +24,7 @@ def case(name, title, figures, quick=False):
 
 
 def load_all():
-    found = sorted(m.name for m in pkgutil.iter_modules(__path__))
+    found = sorted((m.name for m in pkgutil.iter_modules(__path__)), key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
     for module in found:
         importlib.import_module(f"cases.{module}")
     return ALL

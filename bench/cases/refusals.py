@@ -2,8 +2,7 @@
 from cases import case
 from lab.bench import rounds, summary
 from lab.field import field
-
-WRONG = "kh_" + "0" * 43 + "aaaaaa"
+from lab.peers import WRONG_TOKEN
 
 
 @case("refused", "wrong tokens, 16 connections (direct: the mock refuses them, which is the sockets' own cost)",
@@ -13,7 +12,7 @@ def refused(lab, count):
         latest = {}
 
         def measure(peer):
-            got = lab.measure_refused(peer, "unix", WRONG, connections=16, seconds=0.8)
+            got = lab.measure_refused(peer, "unix", WRONG_TOKEN, connections=16, seconds=0.8)
             latest[peer.name] = got["CPU µs/request"]
             if peer.name != "direct" and "direct" in latest:
                 got["CPU beyond the socket's µs"] = got["CPU µs/request"] - latest["direct"]
@@ -28,7 +27,7 @@ def flood(lab, count):
 
     def measure(peer):
         alone = lab.measure(peer, "unix", **good)
-        bad = lab.begin_load(peer, "unix", wrong=WRONG, connections=16, rate=2000, seconds=2.2, status=peer.refusal)
+        bad = lab.begin_load(peer, "unix", wrong=WRONG_TOKEN, connections=16, rate=2000, seconds=2.2, status=peer.refusal)
         beside = lab.measure(peer, "unix", **good)
         lab.end_load(peer, bad)
         alone["p99 µs beside the flood"] = beside["p99 µs"]

@@ -8,6 +8,7 @@ from lab.mock import KEYS
 from lab.processes import Process, can_connect, free_port, wait_until
 
 TOKEN = "sandbox-token"
+WRONG_TOKEN = "kh_" + "0" * 43 + "aaaaaa"
 MANY = 20000
 
 

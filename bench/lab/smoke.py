@@ -1,8 +1,8 @@
 """Does the bench itself work, and do load, mock and ledger agree? Every kind of load, briefly; no figures, and no peers."""
-from cases.refusals import WRONG
 from lab.bench import Lab
 from lab.field import field
 from lab.keyhole import Mismatch
+from lab.peers import WRONG_TOKEN
 
 LOADS = {
     "JSON": {"connections": 8, "requests": 400},
@@ -22,7 +22,7 @@ def smoke(lab: Lab):
                     got = lab.measure(peer, kind, **load)
                     if got["requests"] != load["requests"]:
                         raise Mismatch(f"{peer.name}, {kind}, {what}: {got['requests']} of {load['requests']} requests")
-            lab.measure_refused(peer, "unix", WRONG, connections=2, requests=20)
+            lab.measure_refused(peer, "unix", WRONG_TOKEN, connections=2, requests=20)
         lab.measure(secured[0], "unix", **LOADS["JSON"])
     must_notice(lab)
     print(f"bench: {lab.runs} runs; after each, ledger, mock and load generator agreed to the token")
