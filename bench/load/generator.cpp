@@ -213,7 +213,7 @@ void generator::finished(connection& c)
     last_answer_ = now_ns();
     c.busy = false;
     --under_way_;
-    idle_.push_back(&c);
+    if (!plan_.hold) idle_.push_back(&c);
 }
 
 void generator::wait_and_handle(std::int64_t until)
