@@ -101,7 +101,8 @@ def main():
     work = pathlib.Path(tempfile.mkdtemp(prefix="khb-"))
     work.chmod(0o755)
     Keyhole.binaries = chosen.binaries
-    results = {"date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"), "command": " ".join(["./dev bench", *sys.argv[1:]]),
+    results = {"date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"), "command": " ".join(["./dev bench", *(["--quick"] if chosen.quick else []), *(f"--case {n}" for n in chosen.case),
+                                                                                f"--rounds {chosen.rounds}"]),
                "rounds": chosen.rounds, "machine": machine(), "cases": {}}
     mock = None
     try:

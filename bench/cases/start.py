@@ -5,7 +5,7 @@ from cases import case
 from lab.bench import summary
 from lab.field import KINDS
 from lab.keyhole import stripped_size
-from lab.processes import Process, can_connect, wait_until
+from lab.processes import Process, can_connect, cpu_seconds, wait_until
 
 
 def start_once(lab, kind):
@@ -14,14 +14,14 @@ def start_once(lab, kind):
     began = time.monotonic()
     peer.process = Process(command, peer.work / "log", lab.target_core, peer.environment())
     wait_until(lambda: can_connect(peer.targets["unix"]), f"{kind.name}'s start", process=peer.process.child, log=peer.process.log)
-    took = (time.monotonic() - began) * 1e3
+    took, cpu = (time.monotonic() - began) * 1e3, cpu_seconds(peer.pids()) * 1e3
     if kind.name == "keyhole":
         wait_until(peer.ready, "keyhole's readiness", process=peer.process.child, log=peer.process.log)
     peer.stop()
-    return {"ms to serving": took}
+    return {"ms to serving": took, "CPU ms to serving": cpu}
 
 
-@case("start", "start to serving (a new state directory), size of the program", ("ms to serving", "stripped MiB"), quick=True)
+@case("start", "start to serving (a new state directory), size of the program", ("ms to serving", "CPU ms to serving", "stripped MiB"), quick=True)
 def start(lab, count):
     results = {}
     for _ in range(2 * count):

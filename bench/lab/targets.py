@@ -1,5 +1,5 @@
 """What was promised for each measure, and whether a run keeps it. "Bar" is the better of nginx and HAProxy in the same run."""
-from lab.show import number
+from lab.show import cell
 from lab.show import table as drawn
 
 BAR = ("nginx", "haproxy")
@@ -14,8 +14,7 @@ class Row:
 
 
 def value(results, case, figure, who="keyhole"):
-    row = results["cases"].get(case, {}).get("rows", {}).get(who, {})
-    return row[figure]["median"] if figure in row else None
+    return results["cases"].get(case, {}).get("rows", {}).get(who, {}).get(figure)
 
 
 def against_bar(results, measure, case, figure, more_is_better=False, target=None):
@@ -28,7 +27,7 @@ def against_bar(results, measure, case, figure, more_is_better=False, target=Non
         peer = pick(ratios, key=lambda p: ratios[p]["median"])
         r = ratios[peer]
         row.got = f"{r['median']:.2f} ({r['min']:.2f}..{r['max']:.2f}) × {peer}"
-        row.verdict = judge(r["median"], 1.0, more_is_better)
+        row.verdict = judge(r, 1.0, more_is_better)
     return row
 
 
@@ -39,9 +38,9 @@ def added_against_bar(results, measure, case, figure):
     peers = {p: value(results, case, figure, p) for p in BAR}
     peers = {p: v for p, v in peers.items() if v is not None}
     if ours is not None and peers:
-        peer = min(peers, key=peers.get)
-        row.got = f"{number(ours)}, {peer} {number(peers[peer])}"
-        row.verdict = judge(ours, max(peers[peer], 0.01))
+        peer = min(peers, key=lambda p: peers[p]["median"])
+        row.got = f"{cell(ours)}, {peer} {cell(peers[peer])}"
+        row.verdict = judge(ours, max(peers[peer]["median"], 0.01))
     return row
 
 
@@ -49,7 +48,7 @@ def absolute(results, measure, case, figure, limit, unit, more_is_better=False, 
     row = Row(measure, f"{'≥' if more_is_better else '≤'} {limit:g}{unit}")
     got = value(results, case, figure, who)
     if got is not None:
-        row.got = number(got) + unit
+        row.got = cell(got) + unit
         row.verdict = judge(got, limit, more_is_better)
     return row
 
@@ -58,8 +57,8 @@ def times_gateway(results, peer):
     row = Row(f"requests/s against {peer} (npm)", "≥ 20 ×")
     ratio = results["cases"].get("gateways", {}).get("ratios", {}).get("requests/s", {}).get(peer)
     if ratio:
-        row.got = f"{ratio['median']:.0f} ×"
-        row.verdict = judge(ratio["median"], 20, True)
+        row.got = f"{cell(ratio)} ×"
+        row.verdict = judge(ratio, 20, True)
     return row
 
 
@@ -68,12 +67,16 @@ def moved(results, measure, case, limit):
     row = absolute(results, measure, case, "gap p99 beside / alone", limit, " ×")
     rig = value(results, case, "gap p99 beside / alone", "direct")
     if rig is not None:
-        row.got += f" (without a proxy {rig:.2f} ×)"
+        row.got += f" (without a proxy {cell(rig)} ×)"
     return row
 
 
 def judge(got, limit, more_is_better=False):
-    return "met" if (got >= limit if more_is_better else got <= limit) else f"missed, {got / limit:.2f} × the target"
+    """By the median; where the rounds lie on both sides of the target, that is said."""
+    def kept(x):
+        return x >= limit if more_is_better else x <= limit
+    word = "met" if kept(got["median"]) else f"missed, {got['median'] / limit:.2f} × the target"
+    return word if kept(got["min"]) == kept(got["max"]) else word + " (not in all rounds)"
 
 
 def rows(results):
