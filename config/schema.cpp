@@ -215,6 +215,9 @@ std::vector<key_spec<provider_draft>> make_provider_keys()
             "keys", "list of references to secrets", "[\"env:OPENAI_KEY_1\", \"env:OPENAI_KEY_2\"]", false,
             "Several keys instead: a session stays with one, and gets the next while that rests.", read_keys),
         std::move(credential),
+        special<P>("headers", "list of \"Name: value\"", "[]", true,
+                   "Sent with every request, in place of the agent's own of that name. No place for secrets.",
+                   read_headers),
         special<P>("ca_file", "absolute path", "\"\"", true,
                    "Certificates (PEM) to trust instead of the system's; empty: the system's.", read_ca_file),
         boolean<P>(

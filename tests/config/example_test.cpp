@@ -44,8 +44,8 @@ std::vector<std::string> values(const settings& s)
     for (const provider& p : s.providers) {
         add(p.name), add(to_string(p.api)), add(to_string(p.credential)), add(p.tls), add(p.host),
             add(p.port), add(p.base_path);
-        add(p.keys.size()), add(p.ca_file), add(p.connect_timeout), add(p.first_byte_timeout),
-            add(p.idle_timeout);
+        add(p.keys.size()), add(p.headers.size()), add(p.ca_file), add(p.connect_timeout),
+            add(p.first_byte_timeout), add(p.idle_timeout);
         add(p.max_idle_connections), add(p.keepalive);
     }
     return out;
