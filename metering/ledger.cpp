@@ -1,7 +1,7 @@
 #include "metering/ledger.hpp"
 
 #include "metering/ledger_queries.hpp"
-#include "metering/ledger_schema.hpp"
+#include "metering/ledger_writer.hpp"
 #include "metering/sqlite.hpp"
 #include "metering/storable.hpp"
 
@@ -11,15 +11,12 @@
 #include <chrono>
 #include <condition_variable>
 #include <deque>
-#include <fcntl.h>
 #include <filesystem>
-#include <map>
 #include <mutex>
 #include <stdexcept>
 #include <sys/stat.h>
 #include <thread>
 #include <tuple>
-#include <unistd.h>
 
 namespace keyhole::metering {
 
@@ -80,11 +77,8 @@ struct ledger::impl {
     std::function<void(const record&)> on_committed;
 
     // The writer's own: used by the constructor before the thread starts, by the thread afterwards.
-    sqlite::connection db;
+    ledger_writer file;
     file_identity opened;
-    sqlite::statement insert;
-    sqlite::statement add_hour;
-    sqlite::statement add_day;
 
     mutable std::mutex mutex;
     std::condition_variable work;  ///< pending grew, somebody flushes, or the end came
@@ -106,8 +100,6 @@ struct ledger::impl {
 
     void connect(int busy_ms);
     void write_leftovers();
-    std::vector<std::size_t> write(std::span<record> rows);
-    void add_to_rollups(std::span<const record> rows, std::span<const std::size_t> inserted);
     void announce(const record& row) const noexcept;
 
     void run();
@@ -116,72 +108,10 @@ struct ledger::impl {
 
 void ledger::impl::connect(int busy_ms)
 {
-    std::filesystem::create_directories(std::filesystem::path(path).parent_path());
-    // Created here, not by SQLite, because of its mode: SQLite gives its own files the mode of this one.
-    const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd >= 0) ::close(fd);
-
-    sqlite::connection fresh(path, sqlite::mode::create, busy_ms);
-    fresh.exec("PRAGMA journal_mode = WAL");
-    fresh.exec(sync ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
-    fresh.exec("PRAGMA journal_size_limit = 67108864");
-    schema::migrate(fresh, path);
-
-    sqlite::statement rows = fresh.prepare(schema::insert_row());
-    sqlite::statement hours = fresh.prepare(schema::upsert_rollup("usage_hourly"));
-    sqlite::statement days = fresh.prepare(schema::upsert_rollup("usage_daily"));
-    fresh.exec("PRAGMA busy_timeout = " + std::to_string(running_busy_ms));
-    insert = std::move(rows);
-    add_hour = std::move(hours);
-    add_day = std::move(days);
-    db = std::move(fresh);
+    ledger_writer fresh(path, sync, busy_ms);
+    fresh.wait_for_locks(running_busy_ms);
+    file = std::move(fresh);
     opened = identity_of(path);
-}
-
-/// One transaction. Returns which rows were new; throws after rolling back.
-std::vector<std::size_t> ledger::impl::write(std::span<record> rows)
-{
-    std::vector<std::size_t> inserted;
-    inserted.reserve(rows.size());
-    sqlite::transaction t(db);
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-        record& r = rows[i];
-        if (r.ended_us == 0) r.ended_us = now_us();
-        schema::bind_row(insert, r);
-        insert.run();
-        if (db.changes() > 0) inserted.push_back(i);
-    }
-    add_to_rollups(rows, inserted);
-    t.commit();
-    return inserted;
-}
-
-void ledger::impl::add_to_rollups(std::span<const record> rows, std::span<const std::size_t> inserted)
-{
-    using key =
-        std::tuple<std::string_view, std::string_view, std::string_view, std::string_view, std::string_view>;
-    std::map<std::pair<std::int64_t, key>, usage_sum> hours;
-    std::map<std::pair<std::int64_t, key>, usage_sum> days;
-    for (const std::size_t i : inserted) {
-        const record& r = rows[i];
-        const key k{r.session.view(), r.account.view(), r.sandbox.view(), r.provider.view(),
-                    schema::counted_model(r)};
-        const usage_sum sum = schema::sum_of(r);
-        schema::add(hours[{r.ended_us / schema::hour_us, k}], sum);
-        schema::add(days[{r.ended_us / schema::day_us, k}], sum);
-    }
-    const auto store = [](sqlite::statement& s, const auto& sums) {
-        for (const auto& [at, sum] : sums) {
-            const auto& [bucket, k] = at;
-            int parameter = 6;
-            s.bind(1, bucket).bind(2, std::get<0>(k)).bind(3, std::get<1>(k)).bind(4, std::get<2>(k));
-            s.bind(5, std::get<3>(k)).bind(6, std::get<4>(k));
-            schema::each_sum(sum, [&](const char*, std::int64_t value) { s.bind(++parameter, value); });
-            s.run();
-        }
-    };
-    store(add_hour, hours);
-    store(add_day, days);
 }
 
 void ledger::impl::announce(const record& row) const noexcept
@@ -207,7 +137,7 @@ void ledger::impl::write_leftovers()
     for (std::size_t at = 0; at < rows.size(); at += most_rows_per_commit) {
         const std::size_t n = std::min(most_rows_per_commit, rows.size() - at);
         const std::span<record> part(rows.data() + at, n);
-        const std::vector<std::size_t> inserted = write(part);
+        const std::vector<std::size_t> inserted = file.write(part);
         state.rows_written += inserted.size();
         ++state.commits;
         for (const std::size_t i : inserted) {
@@ -235,11 +165,11 @@ bool ledger::impl::write_batch(std::unique_lock<std::mutex>& lock)
         for (const std::uint32_t slot : slots) {
             rows.push_back(inflight.at(slot));
         }
-        if (!db || identity_of(path) != opened) connect(running_busy_ms);
-        inserted = write(rows);
+        if (!file || identity_of(path) != opened) connect(running_busy_ms);
+        inserted = file.write(rows);
     } catch (const sqlite::error& e) {
         failure = std::string(e.what()) + " (" + remedy_for(e.code()) + ")";
-        if (!e.passing()) db = {};  // begin anew: the file may have been repaired or replaced by then
+        if (!e.passing()) file = {};  // begin anew: the file may have been repaired or replaced by then
     } catch (const std::exception& e) {
         failure = e.what();
     }
@@ -315,7 +245,7 @@ ledger::~ledger()
     impl_->work.notify_all();
     impl_->writer.join();
     try {
-        if (impl_->db) impl_->db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+        if (impl_->file) impl_->file.db().exec("PRAGMA wal_checkpoint(TRUNCATE)");
         // NOLINTNEXTLINE(bugprone-empty-catch): the log stays beside the database for the next start
     } catch (const sqlite::error&) {
     }

@@ -22,6 +22,7 @@ namespace keyhole::metering {
 struct usage_sum {
     std::int64_t requests = 0;
     token_counts counts;
+    std::int64_t beyond_tokens = 0;  ///< billed beside `counts` (record::beyond)
     std::int64_t cost_nano_usd = 0;
     std::int64_t unpriced_requests = 0;   ///< had tokens but no price
     std::int64_t estimated_requests = 0;  ///< usage_source estimated or provider_partial
@@ -47,11 +48,11 @@ struct usage_query {
     group_by by = group_by::none;
     std::int64_t since_us = 0;
     std::int64_t until_us = INT64_MAX;
-    std::string session;  ///< empty: all
-    std::string account;
-    std::string sandbox;
-    std::string provider;
-    std::string model;
+    std::string session = {};  ///< empty: all
+    std::string account = {};
+    std::string sandbox = {};
+    std::string provider = {};
+    std::string model = {};
     unsigned limit = 1000;
     /// A row of an export's last page: rows() goes on behind it, oldest first.
     struct place {

@@ -16,11 +16,6 @@ void add_up(std::int64_t& sum, std::int64_t more) noexcept
     if (__builtin_add_overflow(sum, more, &sum)) sum = INT64_MAX;
 }
 
-bool is_unpriced(const record& r, bool priced) noexcept
-{
-    return !priced && (r.counts.total() > 0 || r.counts.web_searches > 0);
-}
-
 /// Both are sums of costs, never negative: their difference fits.
 std::int64_t change(const repriced& r) noexcept
 {
@@ -46,8 +41,10 @@ std::vector<repriced> reprice(const ledger& books, const usage_query& q, const p
         ++g.requests;
         add_up(g.booked_nano_usd, r.cost_nano_usd);
         add_up(g.nano_usd, now.nano_usd);
-        g.booked_unpriced += is_unpriced(r, r.priced) ? 1 : 0;
-        g.unpriced += is_unpriced(r, now.priced) ? 1 : 0;
+        g.booked_unpriced += schema::is_unpriced(r) ? 1 : 0;
+        record other = r;
+        other.priced = now.priced;
+        g.unpriced += schema::is_unpriced(other) ? 1 : 0;
         return true;
     });
     std::vector<repriced> out;
