@@ -2,6 +2,7 @@
 
 #include "metering/ledger_queries.hpp"
 #include "metering/ledger_writer.hpp"
+#include "metering/prune.hpp"
 #include "metering/sqlite.hpp"
 #include "metering/storable.hpp"
 
@@ -11,7 +12,10 @@
 #include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <exception>
 #include <filesystem>
+#include <future>
+#include <list>
 #include <mutex>
 #include <stdexcept>
 #include <sys/stat.h>
@@ -29,6 +33,7 @@ constexpr milliseconds linger{5};        ///< a commit waits this long for compa
 constexpr milliseconds first_pause{50};  ///< after a failed commit, doubled up to
 constexpr milliseconds longest_pause{2000};
 constexpr double closing_seconds = 3;
+constexpr std::chrono::minutes between_prunes{10};
 constexpr int startup_busy_ms = 5000;
 /// Short while running: the writer tries again anyway, and health() should tell of a locked database soon.
 constexpr int running_busy_ms = 250;
@@ -68,6 +73,25 @@ file_identity identity_of(const std::string& path)
     return {status.st_dev, status.st_ino};
 }
 
+/// A chore and who is told of its end.
+struct errand {
+    std::string name;
+    ledger::chore work;
+    std::function<void(std::exception_ptr)> ended;
+};
+
+std::string words_of(const std::exception_ptr& error)
+{
+    if (!error) return {};
+    try {
+        std::rethrow_exception(error);
+    } catch (const sqlite::error& e) {
+        return std::string(e.what()) + " (" + remedy_for(e.code()) + ")";
+    } catch (const std::exception& e) {
+        return e.what();
+    }
+}
+
 }  // namespace
 
 struct ledger::impl {
@@ -90,6 +114,9 @@ struct ledger::impl {
     std::uint64_t flush_target = 0;
     bool closing = false;
     ledger_health state;
+    std::list<errand> errands;
+    unsigned keep_days = 0;
+    std::chrono::steady_clock::time_point next_prune;
     std::thread writer;
 
     impl(const std::string& directory, journal& j, bool sync_to_disk,
@@ -104,6 +131,11 @@ struct ledger::impl {
 
     void run();
     bool write_batch(std::unique_lock<std::mutex>& lock);
+    void wait_for_work(std::unique_lock<std::mutex>& lock);
+    void do_errand(std::unique_lock<std::mutex>& lock);
+    void end_errands(std::unique_lock<std::mutex>& lock, const std::string& why);
+    void begin_prune();
+    bool busy(const std::string& name) const;
 };
 
 void ledger::impl::connect(int busy_ms)
@@ -197,24 +229,101 @@ bool ledger::impl::write_batch(std::unique_lock<std::mutex>& lock)
     return true;
 }
 
+void ledger::impl::wait_for_work(std::unique_lock<std::mutex>& lock)
+{
+    const auto something = [&] { return closing || !pending.empty() || !errands.empty(); };
+    while (!something()) {
+        if (keep_days == 0) {
+            work.wait(lock);
+            continue;
+        }
+        if (std::chrono::steady_clock::now() >= next_prune) return begin_prune();
+        // Not wait_until(steady): that form is unknown to ThreadSanitizer here.
+        work.wait_until(lock, std::chrono::system_clock::now() + std::chrono::seconds(1));
+    }
+}
+
+/// Rows that arrive meanwhile wait for one slice at most.
+void ledger::impl::do_errand(std::unique_lock<std::mutex>& lock)
+{
+    const chore& work_on = errands.front().work;  // only this thread takes errands away
+    bool more = false;
+    std::exception_ptr error;
+    lock.unlock();
+    try {
+        if (!file || identity_of(path) != opened) connect(running_busy_ms);
+        more = work_on(file);
+    } catch (const sqlite::error& failure) {
+        error = std::current_exception();
+        if (!failure.passing()) file = {};
+    } catch (...) {
+        error = std::current_exception();
+    }
+    lock.lock();
+    if (more) return;
+    const errand over = std::move(errands.front());
+    errands.pop_front();
+    state.chore_error = words_of(error);
+    lock.unlock();
+    over.ended(error);
+    lock.lock();
+}
+
+void ledger::impl::end_errands(std::unique_lock<std::mutex>& lock, const std::string& why)
+{
+    while (!errands.empty()) {
+        errand e = std::move(errands.front());
+        errands.pop_front();
+        lock.unlock();
+        e.ended(std::make_exception_ptr(std::runtime_error(why)));
+        lock.lock();
+        state.chore_error = why;
+    }
+}
+
+bool ledger::impl::busy(const std::string& name) const
+{
+    return std::ranges::any_of(errands, [&](const errand& e) { return e.name == name; });
+}
+
+/// With the lock held.
+void ledger::impl::begin_prune()
+{
+    next_prune = std::chrono::steady_clock::now() + between_prunes;
+    const std::int64_t now = now_us();
+    const std::int64_t kept = std::int64_t{keep_days} * 86'400'000'000;
+    auto p = std::make_shared<pruner>(prune_limit(now - kept, now));
+    const auto ended = [this, p](const std::exception_ptr&) {
+        const std::lock_guard guard(mutex);
+        state.rows_pruned += static_cast<std::uint64_t>(p->report().rows);
+    };
+    errands.push_back({"retention", [p](ledger_writer& to) { return p->slice(to); }, ended});
+}
+
 void ledger::impl::run()
 {
     std::unique_lock lock(mutex);
     milliseconds pause{0};
     while (true) {
-        work.wait(lock, [&] { return closing || !pending.empty(); });
-        if (pending.empty()) return;
-        const auto in_a_hurry = [&] {
-            return closing || committed < flush_target || pending.size() >= most_rows_per_commit;
-        };
-        work.wait_until(lock, std::chrono::system_clock::now() + linger, in_a_hurry);
-        if (write_batch(lock)) {
+        wait_for_work(lock);
+        if (closing) end_errands(lock, "keyhole is stopping; begin again when it runs");
+        if (pending.empty() && closing) return;
+        if (!pending.empty()) {
+            const auto in_a_hurry = [&] {
+                return closing || committed < flush_target || pending.size() >= most_rows_per_commit ||
+                       !errands.empty();
+            };
+            work.wait_until(lock, std::chrono::system_clock::now() + linger, in_a_hurry);
+            if (!write_batch(lock)) {
+                end_errands(lock, "the ledger cannot be written: " + state.last_error);
+                if (closing) return;
+                pause = std::clamp(pause * 2, first_pause, longest_pause);
+                work.wait_until(lock, std::chrono::system_clock::now() + pause, [&] { return closing; });
+                continue;
+            }
             pause = milliseconds{0};
-            continue;
         }
-        if (closing) return;
-        pause = std::clamp(pause * 2, first_pause, longest_pause);
-        work.wait_until(lock, std::chrono::system_clock::now() + pause, [&] { return closing; });
+        if (!closing && !errands.empty()) do_errand(lock);
     }
 }
 
@@ -281,7 +390,49 @@ ledger_health ledger::health() const
     const std::lock_guard lock(impl_->mutex);
     ledger_health h = impl_->state;
     h.waiting = impl_->pending.size();
+    if (!impl_->errands.empty()) h.chore = impl_->errands.front().name;
     return h;
+}
+
+void ledger::run(chore work)
+{
+    std::promise<void> finished;
+    {
+        const std::lock_guard lock(impl_->mutex);
+        if (impl_->closing) throw std::runtime_error("keyhole is stopping; begin again when it runs");
+        impl_->errands.push_back({"", std::move(work), [&](const std::exception_ptr& error) {
+                                      error ? finished.set_exception(error) : finished.set_value();
+                                  }});
+    }
+    impl_->work.notify_one();
+    finished.get_future().get();
+}
+
+bool ledger::start(std::string name, chore work)
+{
+    {
+        const std::lock_guard lock(impl_->mutex);
+        if (impl_->closing || impl_->busy(name)) return false;
+        impl_->state.chore_error.clear();
+        impl_->errands.push_back({std::move(name), std::move(work), [](const std::exception_ptr&) {}});
+    }
+    impl_->work.notify_one();
+    return true;
+}
+
+void ledger::keep_rows(unsigned days)
+{
+    {
+        const std::lock_guard lock(impl_->mutex);
+        impl_->keep_days = days;
+        impl_->next_prune = {};
+    }
+    impl_->work.notify_one();
+}
+
+const std::string& ledger::path() const noexcept
+{
+    return impl_->path;
 }
 
 std::vector<std::pair<std::string, usage_sum>> ledger::usage(const usage_query& q) const

@@ -402,18 +402,26 @@ bool answer_billed(const std::string& path, std::string_view answer_id)
     sqlite::statement s = db.prepare(
         "SELECT 1 FROM requests WHERE answer_id = ?1 AND answer_id <> '' AND source <> 'none' LIMIT 1");
     s.bind(1, answer_id);
-    return s.step();
+    if (s.step()) return true;
+    sqlite::statement pruned =
+        db.prepare("SELECT 1 FROM pruned_answers WHERE answer_id = ?1 AND answer_id <> '' AND billed <> 0");
+    pruned.bind(1, answer_id);
+    return pruned.step();
 }
 
 std::pair<std::string, std::string> made_by(const std::string& path, std::string_view answer_id)
 {
     sqlite::connection db = open_for_reading(path);
-    sqlite::statement s =
-        db.prepare("SELECT session, account FROM requests WHERE answer_id = ?1 AND answer_id <> '' "
-                   "ORDER BY ended_us LIMIT 1");
-    s.bind(1, answer_id);
-    if (!s.step()) return {};
-    return {std::string(s.text(0)), std::string(s.text(1))};
+    // What was pruned came first.
+    for (const char* sql : {"SELECT session, account FROM pruned_answers WHERE answer_id = ?1",
+                            "SELECT session, account FROM requests WHERE answer_id = ?1 AND answer_id <> '' "
+                            "ORDER BY ended_us LIMIT 1"})
+    {
+        sqlite::statement s = db.prepare(sql);
+        s.bind(1, answer_id);
+        if (s.step()) return {std::string(s.text(0)), std::string(s.text(1))};
+    }
+    return {};
 }
 
 }  // namespace keyhole::metering::queries

@@ -165,6 +165,14 @@ const std::string& row_columns()
     return text;
 }
 
+int row_column_count()
+{
+    int n = 0;
+    record r;
+    each_field(r, [&](const char*, const auto&) { ++n; });
+    return n;
+}
+
 const std::string& insert_row()
 {
     static const std::string text = [] {

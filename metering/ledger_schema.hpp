@@ -101,6 +101,7 @@ void each_sum(Sum& s, Visitor&& visit)
 
 /// "request_id, session, …"
 const std::string& row_columns();
+int row_column_count();
 /// INSERT of one row; a request id that is there already changes nothing.
 const std::string& insert_row();
 void bind_row(sqlite::statement& s, const record& r);

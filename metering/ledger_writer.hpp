@@ -26,6 +26,9 @@ public:
     /// time of its commit.
     std::vector<std::size_t> write(std::span<record> rows);
 
+    /// Changes to the roll-ups, within the caller's transaction.
+    void store(const rollups::pending& sums) { sums_.store(sums); }
+
     sqlite::connection& db() noexcept { return db_; }
     explicit operator bool() const noexcept { return static_cast<bool>(db_); }
 

@@ -32,29 +32,50 @@ cost price_of(const record& r, const price_table& prices)
                         r.service_tier.view(), r.counts);
 }
 
-std::vector<repriced> reprice(const ledger& books, const usage_query& q, const price_table& prices)
+void book_at(record& r, const price_table& prices)
 {
-    std::map<std::pair<std::string, std::string>, repriced> groups;
-    books.each_row(q, [&](const record& r) {
-        repriced& g = groups[{std::string(r.provider.view()), std::string(schema::counted_model(r))}];
-        const cost now = price_of(r, prices);
-        ++g.requests;
-        add_up(g.booked_nano_usd, r.cost_nano_usd);
-        add_up(g.nano_usd, now.nano_usd);
-        g.booked_unpriced += schema::is_unpriced(r) ? 1 : 0;
-        record other = r;
-        other.priced = now.priced;
-        g.unpriced += schema::is_unpriced(other) ? 1 : 0;
-        return true;
-    });
+    if (r.source == usage_source::none) return;
+    const cost now = price_of(r, prices);
+    r.cost_nano_usd = now.nano_usd;
+    r.priced = now.priced;
+    if (now.priced)
+        r.price_version = prices.version();
+    else
+        r.price_version.length = 0;
+}
+
+void repriced_groups::add(const record& was, const record& is)
+{
+    repriced& g = groups_[{std::string(was.provider.view()), std::string(schema::counted_model(was))}];
+    ++g.requests;
+    add_up(g.booked_nano_usd, was.cost_nano_usd);
+    add_up(g.nano_usd, is.cost_nano_usd);
+    g.booked_unpriced += schema::is_unpriced(was) ? 1 : 0;
+    g.unpriced += schema::is_unpriced(is) ? 1 : 0;
+}
+
+std::vector<repriced> repriced_groups::sorted() const
+{
     std::vector<repriced> out;
-    for (auto& [name, group] : groups) {
-        group.provider = name.first;
-        group.model = name.second;
-        out.push_back(std::move(group));
+    for (const auto& [name, group] : groups_) {
+        out.push_back(group);
+        out.back().provider = name.first;
+        out.back().model = name.second;
     }
     std::ranges::stable_sort(out, std::greater<>{}, change);
     return out;
+}
+
+std::vector<repriced> reprice(const ledger& books, const usage_query& q, const price_table& prices)
+{
+    repriced_groups groups;
+    books.each_row(q, [&](const record& r) {
+        record now = r;
+        book_at(now, prices);
+        groups.add(r, now);
+        return true;
+    });
+    return groups.sorted();
 }
 
 }  // namespace keyhole::metering
