@@ -28,8 +28,16 @@ cost price_of(const record& r, const price_table& prices)
 {
     if (r.source == usage_source::none) return {};
     const bool answered = prices.find(r.provider.view(), r.answered_model.view()) != nullptr;
-    return prices.price(r.provider.view(), answered ? r.answered_model.view() : r.model.view(),
-                        r.service_tier.view(), r.counts);
+    const std::string_view model = answered ? r.answered_model.view() : r.model.view();
+    cost sum = prices.price(r.provider.view(), model, r.service_tier.view(), r.counts);
+    if (r.beyond.total() == 0) return sum;
+    // A request of its own for the provider's bill: its context tier is its own input's.
+    const cost more =
+        prices.price(r.provider.view(), r.beyond_model.empty() ? model : r.beyond_model.view(),
+                     r.service_tier.view(), r.beyond);
+    add_up(sum.nano_usd, more.nano_usd);
+    sum.priced = sum.priced && more.priced;
+    return sum;
 }
 
 void book_at(record& r, const price_table& prices)

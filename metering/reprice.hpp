@@ -13,7 +13,7 @@
 
 namespace keyhole::metering {
 
-/// What `r` costs by `prices`; no cost where its usage is not known.
+/// What `r` costs by `prices`, with what is billed beside its counts; no cost where its usage is not known.
 cost price_of(const record& r, const price_table& prices);
 
 struct repriced {
