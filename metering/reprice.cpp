@@ -32,9 +32,8 @@ cost price_of(const record& r, const price_table& prices)
     cost sum = prices.price(r.provider.view(), model, r.service_tier.view(), r.counts);
     if (r.beyond.total() == 0) return sum;
     // A request of its own for the provider's bill: its context tier is its own input's.
-    const cost more =
-        prices.price(r.provider.view(), r.beyond_model.empty() ? model : r.beyond_model.view(),
-                     r.service_tier.view(), r.beyond);
+    const cost more = prices.price(r.provider.view(), r.beyond_model.empty() ? model : r.beyond_model.view(),
+                                   r.service_tier.view(), r.beyond);
     add_up(sum.nano_usd, more.nano_usd);
     sum.priced = sum.priced && more.priced;
     return sum;
