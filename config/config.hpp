@@ -48,6 +48,11 @@ struct state {
     unsigned journal_slots = 4096;  ///< requests in flight plus rows that wait for the database
 };
 
+/// [ledger]
+struct ledger_rules {
+    unsigned keep_days = 0;  ///< rows older than so many whole UTC days are pruned; 0: kept for ever
+};
+
 /// [providers.NAME]
 struct provider {
     std::string name;
@@ -121,6 +126,7 @@ struct settings {
     admin_listener admin;
     metrics_listener metrics;
     state store;
+    ledger_rules ledger;
     std::vector<provider> providers;
     limits bounds;
     agent_gone gone;

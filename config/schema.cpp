@@ -101,6 +101,13 @@ std::vector<section_spec> make_sections()
                  "journal_slots", 64, 1048576, "", [](auto& s) -> auto& { return s.store.journal_slots; },
                  "Requests in flight plus rows that wait for the database."),
          }},
+        {"ledger",
+         "How long single requests stay on the books.",
+         {
+             number<S>(
+                 "keep_days", 0, 36500, "days", [](auto& s) -> auto& { return s.ledger.keep_days; },
+                 "Rows of older UTC days are pruned, their daily sums stay; 0: kept for ever."),
+         }},
         {"limits",
          "Protects the proxy itself. What a session may spend stands in the session.",
          {

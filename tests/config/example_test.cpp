@@ -32,6 +32,7 @@ std::vector<std::string> values(const settings& s)
     add(s.admin.socket), add(s.admin.tcp.has_value()), add(s.admin.token != nullptr);
     add(s.metrics.tcp ? s.metrics.tcp->host : "off"), add(s.metrics.tcp ? s.metrics.tcp->port : 0);
     add(s.store.directory), add(static_cast<int>(s.store.durable)), add(s.store.journal_slots);
+    add(s.ledger.keep_days);
     add(s.bounds.max_head_bytes), add(s.bounds.max_body_bytes), add(s.bounds.head_timeout),
         add(s.bounds.body_timeout);
     add(s.bounds.keepalive_timeout), add(s.bounds.max_connections), add(s.bounds.max_connections_per_session),
