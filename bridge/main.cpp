@@ -40,7 +40,7 @@ void close_all_but(const bridge::options& settings)
     sys::close_from(first);
 }
 
-bool take_token(int fd, sys::locked_bytes& preface)
+bool take_token(int fd, sys::locked_bytes& preface, sys::locked_bytes& greeting)
 {
     const sys::unique_fd source(fd);
     sys::locked_bytes token;
@@ -49,7 +49,8 @@ bool take_token(int fd, sys::locked_bytes& preface)
         return false;
     }
     token.trim_line_end();
-    if (bridge::write_preface(token.view(), preface)) return true;
+    if (bridge::write_preface(token.view(), preface) && bridge::write_greeting(token.view(), greeting))
+        return true;
     sys::complain({"the session token is not one: 8 to 512 visible ASCII characters are expected; "
                    "create one with 'keyhole session create'"});
     return false;
@@ -130,11 +131,14 @@ int main(int argc, char** argv, char** envp)
     close_all_but(settings);
 
     sys::locked_bytes preface;
-    if (settings.token_fd >= 0 && !take_token(settings.token_fd, preface)) return sys::exit_configuration;
+    sys::locked_bytes greeting;
+    if (settings.token_fd < 0 && !bridge::write_greeting({}, greeting)) settings.hand_off = false;
+    if (settings.token_fd >= 0 && !take_token(settings.token_fd, preface, greeting))
+        return sys::exit_configuration;
     std::vector<sys::unique_fd> listeners;
     if (!take_listeners(settings, listeners)) return sys::exit_unavailable;
 
-    bridge::relay relay(settings, std::move(listeners), preface.view());
+    bridge::relay relay(settings, std::move(listeners), preface.view(), greeting.view());
     if (!relay.open()) {
         sys::complain({"cannot set up epoll: ", std::strerror(errno)});
         return sys::exit_os_error;
