@@ -62,6 +62,7 @@ struct connection {
     flow down;  ///< proxy to agent
     phase now = phase::dead;
     std::uint8_t looks = 0;         ///< how often the agent was looked for
+    std::uint8_t renewals = 0;      ///< proxies that ended before anything was said
     bool has_more = false;          ///< in the list of those that used up their turn
     bool registered = false;        ///< the agent's descriptor is in the epoll set
     std::int64_t due_ms = 0;        ///< of its phase

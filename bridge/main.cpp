@@ -1,4 +1,5 @@
 // keyhole-bridge: from loopback TCP to the proxy's unix socket. See docs/sandbox.md.
+#include "bridge/confine.hpp"
 #include "bridge/options.hpp"
 #include "bridge/preface.hpp"
 #include "bridge/relay.hpp"
@@ -143,6 +144,9 @@ int main(int argc, char** argv, char** envp)
         sys::complain({"cannot set up epoll: ", std::strerror(errno)});
         return sys::exit_os_error;
     }
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // whose runtimes need more
+    sys::allow_only_serving();
+#endif
     const bool proxy_answers = settings.probe_seconds < 0 || probe(settings);
     if (settings.ready_fd >= 0) {
         const sys::unique_fd ready(settings.ready_fd);

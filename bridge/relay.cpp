@@ -331,6 +331,7 @@ void relay::log_proxy_state(bool reachable, int error)
 
 void relay::start_relaying(connection& c, sys::unique_fd proxy)
 {
+    c.proxy = endpoint();  // an event of an earlier one may have come since
     c.proxy.fd = proxy.release();
     move_to(c, phase::relaying);
     if (!watch_agent_events(c) || !watch(c, c.proxy.fd, side::proxy)) {

@@ -85,6 +85,8 @@ private:
     void discard(connection& c);
     static bool may_be_gone(const connection& c);
     static bool answer_missing(const connection& c);
+    static bool may_begin_anew(const connection& c);
+    void begin_anew(connection& c);
     void watch_agent(connection& c);
     void look_at_watched(std::int64_t now);
     void linger(connection& c);

@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <utility>
 
 namespace keyhole::bridge {
 namespace {
@@ -63,6 +64,10 @@ void relay::work(connection& c)
     if (c.via != nullptr) return;
     if (pump(c, c.up, c.agent, c.proxy) == outcome::closed) return;
     if (pump(c, c.down, c.proxy, c.agent) == outcome::closed) return;
+    if (c.down.done && may_begin_anew(c)) {
+        begin_anew(c);
+        return;
+    }
     if (c.down.done && answer_missing(c)) {
         refuse(c, make_refusal(proxy_went_away));
         return;
@@ -84,7 +89,7 @@ relay::outcome relay::pump(connection& c, flow& f, endpoint& from, endpoint& to)
         if (f.held.data != nullptr || f.done) return outcome::open;
         if (f.source_ended) {
             // Not before the agent was told why there is no answer.
-            if (&f != &c.down || !answer_missing(c)) ::shutdown(to.fd, SHUT_WR);
+            if (&f != &c.down || !(answer_missing(c) || may_begin_anew(c))) ::shutdown(to.fd, SHUT_WR);
             f.done = true;
             return outcome::open;
         }
@@ -155,6 +160,10 @@ relay::outcome relay::on_write_error(connection& c, flow& f, const endpoint& to)
 
 relay::outcome relay::on_read_error(connection& c, const endpoint& from, int)
 {
+    if (&from == &c.proxy && may_begin_anew(c)) {
+        begin_anew(c);
+        return outcome::closed;
+    }
     if (&from == &c.proxy && answer_missing(c)) {
         refuse(c, make_refusal(proxy_went_away));
         return outcome::closed;
@@ -171,6 +180,27 @@ relay::outcome relay::on_read_error(connection& c, const endpoint& from, int)
     else
         abort(c);
     return outcome::closed;
+}
+
+constexpr std::uint8_t most_renewals =
+    3;  // a proxy that closes every connection at once is not asked for ever
+
+// The proxy ended before anything was said: another can have this connection as it is.
+bool relay::may_begin_anew(const connection& c)
+{
+    return !c.up.moved && !c.down.moved && !c.up.source_ended && c.renewals < most_renewals;
+}
+
+void relay::begin_anew(connection& c)
+{
+    ++c.renewals;
+    ::close(std::exchange(c.proxy.fd, -1));
+    c.proxy = endpoint();
+    c.up = flow();
+    c.down = flow();
+    c.due_ms = sys::now_ms() + settings_.connect_wait_ms;
+    connect_again_ms_ = 0;
+    move_to(c, phase::waiting);
 }
 
 // The proxy ended before it said a word, although it was asked something.

@@ -257,11 +257,22 @@ class Abort(BridgeTest):
         upstream.close()
         self.assertEqual(receive_all(agent), b"")
 
-    def test_a_proxy_that_closes_an_idle_connection_says_nothing_to_the_agent(self):
+    def test_a_connection_on_which_nothing_was_said_survives_the_proxys_end(self):
         proxy = self.start_proxy()
         self.start_bridge()
         agent, upstream = self.connect_through(proxy)
         upstream.close()
+        following = proxy.accept()
+        self.addCleanup(following.close)
+        agent.sendall(b"question")
+        self.assertEqual(receive_exactly(following, 8), b"question")
+
+    def test_a_proxy_that_closes_every_connection_at_once_is_not_asked_for_ever(self):
+        proxy = self.start_proxy()
+        self.start_bridge()
+        agent = self.connect()
+        for _ in range(4):
+            proxy.accept().close()
         self.assertEqual(receive_all(agent), b"")
 
     def test_an_early_refusal_of_a_large_request_reaches_the_agent_whole(self):
