@@ -21,7 +21,8 @@ struct settings {
     std::string bridge_program;
     std::vector<std::string> allowed_secrets;
     std::vector<std::string> kept_variables;
-    int grace_ms = 2000;  ///< for what the agent left running
+    int grace_ms = 2000;   ///< for what the agent left running
+    std::string hand_off;  ///< yes or no for the bridge; empty: its default
     bool single_uid = false;
     bool subreaper = false;
     bool check = false;
