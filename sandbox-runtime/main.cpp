@@ -75,10 +75,8 @@ bool hide_token_file(const settings& s)
            is_allowed(s, "session_token");
 }
 
-int run(settings& s, environment& env, const sys::locked_bytes& token)
+int run(settings& s, environment& env, const sys::locked_bytes& token, const sys::unique_fd& signals)
 {
-    const sys::unique_fd signals = catch_signals();
-    if (!signals) return stop(sys::exit_os_error, std::string("no signalfd: ") + std::strerror(errno));
     const bool expected = !token.empty() || s.socket_was_named || expects_a_proxy(env);
     const wait_result socket = wait_for_socket(s.socket, expected ? s.proxy_wait_seconds : 0, signals.get());
     if (socket == wait_result::stopped) return stop(128 + SIGTERM, "stopped before the agent was started");
@@ -117,6 +115,9 @@ int run(settings& s, environment& env, const sys::locked_bytes& token)
 
 int prepare_and_run(int argc, char** argv, char** envp)
 {
+    // First of all: the kernel drops what PID 1 neither blocks nor handles, and a stop may come this early.
+    const sys::unique_fd signals = catch_signals();
+    if (!signals) return stop(sys::exit_os_error, std::string("no signalfd: ") + std::strerror(errno));
     settings s;
     std::string error;
     switch (read_settings(argc, argv, envp, s, error)) {
@@ -172,7 +173,7 @@ int prepare_and_run(int argc, char** argv, char** envp)
     for (const std::string& name : env.left_out())
         sys::say({name, " is kept from the agent; put it into KEYHOLE_KEEP_ENV if it is wanted"});
     if (s.doctor != look::none) s.command = doctor_command(s);
-    return run(s, env, token);
+    return run(s, env, token, signals);
 }
 
 }  // namespace

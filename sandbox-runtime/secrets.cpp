@@ -89,6 +89,15 @@ std::vector<std::string> names_in(int directory)
     return names;
 }
 
+// Its name is whoever mounted it's to choose; a log is no place for control characters.
+std::string shown(std::string_view name)
+{
+    std::string out(name.substr(0, 64));
+    for (char& c : out)
+        if (c < 0x20 || c > 0x7E) c = '?';
+    return out;
+}
+
 struct wanted {
     std::string variable;
     std::string file;
@@ -132,7 +141,7 @@ std::vector<wanted> list_files(int directory, std::vector<std::string>& complain
         if (is_directory_at(directory, name)) continue;
         std::string variable = variable_of(name);
         if (variable.empty())
-            complaints.emplace_back("the secret '" + name.substr(0, 64) +
+            complaints.emplace_back("the secret '" + shown(name) +
                                     "' is left out: no variable can have that name; rename it, or name its "
                                     "variable in a manifest");
         else
@@ -176,7 +185,7 @@ std::vector<std::string> load_secrets(environment& env, const std::string& direc
         if (env.is_dropped(each.variable) || env.has(each.variable)) continue;
         if (env.is_withheld(each.variable)) {
             complaints.emplace_back(
-                "the secret '" + each.file + "' is left out: " + each.variable +
+                "the secret '" + shown(each.file) + "' is left out: " + each.variable +
                 " would run code in every program; put it into KEYHOLE_KEEP_ENV if it is wanted");
             continue;
         }
@@ -184,7 +193,7 @@ std::vector<std::string> load_secrets(environment& env, const std::string& direc
         if (read_secret(fd.get(), each.file, text, why))
             env.set(each.variable, text);
         else
-            complaints.emplace_back("the secret '" + each.file.substr(0, 64) + "' " + why);
+            complaints.emplace_back("the secret '" + shown(each.file) + "' " + why);
         sys::wipe(text.data(), text.size());
     }
     return complaints;

@@ -102,7 +102,7 @@ void look_at_processes(report& r)
         const std::vector<std::string> open = open_parts(p);
         if (p.is_ours())
             r.expect(open.empty(), p.called(), "closed", "the agent can use its " + join(open),
-                     "give the programs mode 0711 in the image, and agent and bridge users of their own");
+                     "give the programs mode 0111 in the image, and agent and bridge users of their own");
         else if (!open.empty())
             r.note(p.called(), "the agent's own kind: " + join(open));
     }

@@ -126,6 +126,14 @@ TEST_F(Secrets, MayBeLinksWithinTheirDirectory)
     EXPECT_EQ(env_.get("TOKEN"), "from kubernetes");
 }
 
+TEST_F(Secrets, AreComplainedAboutInPrintableWords)
+{
+    write("a\x1b[2Jb\n\xff", "x");
+    const auto complaints = load();
+    ASSERT_EQ(complaints.size(), 1U);
+    EXPECT_NE(complaints[0].find("'a?[2Jb?\?'"), std::string::npos) << complaints[0];
+}
+
 TEST_F(Secrets, ComplaintsNeverShowContent)
 {
     write("bad name", "CANARY");
