@@ -63,7 +63,7 @@ def run(world):
         p50, p99 = (percentile([s["ms"] for s in quiet], p) for p in (0.5, 0.99))
         world.board.note(f"35 the neighbour alone: {len(quiet)} requests, p50 {p50:.1f} ms, p99 {p99:.1f} ms")
         attacker = world.session("--name", "flooder")
-        words = world.sandbox("flooder", [*THREE_CAPABILITIES, "--memory=512m", "--memory-swap=512m", "--ulimit=nofile=20000:20000", "-e", "FLOOD_SECONDS=2.5"], session=attacker)
+        words = world.sandbox("flooder", [*THREE_CAPABILITIES, "--memory=512m", "--memory-swap=512m", "--cpus=0.5", "--ulimit=nofile=20000:20000", "-e", "FLOOD_SECONDS=2.5"], session=attacker)
         process = subprocess.Popen([world.docker, "run", "--rm", *words, world.image, "python3", "-u", "/attacks/floods.py", *FLOODS],
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         listen(world, neighbour, process, p99)
