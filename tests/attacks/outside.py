@@ -200,8 +200,55 @@ def left_on_the_host(world):
     world.board("40 and the sandbox did work", "True" in texts["docker logs"], texts["docker logs"][-300:])
 
 
+USUAL_WORK = """
+import asyncio, concurrent.futures, mmap, multiprocessing, os, signal, socket, subprocess, sys, tempfile, threading
+
+async def talk():
+    async def answer(reader, writer):
+        writer.write((await reader.readline()).upper())
+        await writer.drain()
+        writer.close()
+    server = await asyncio.start_server(answer, '127.0.0.1', 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    writer.write(b'hello\\n')
+    line = await reader.read()
+    child = await asyncio.create_subprocess_exec('echo', 'child', stdout=subprocess.PIPE)
+    return line == b'HELLO\\n' and (await child.communicate())[0] == b'child\\n'
+
+def double(x):
+    return 2 * x
+
+checks = {
+    'asyncio': lambda: asyncio.run(talk()), 'processes': lambda: multiprocessing.Pool(2).map(double, [1, 2]) == [2, 4],
+    'threads': lambda: list(concurrent.futures.ThreadPoolExecutor(4).map(double, range(9)))[8] == 16,
+    'interfaces': lambda: socket.if_nameindex()[0][1] == 'lo', 'unix pairs': lambda: socket.socketpair()[0].fileno() > 0,
+    'datagrams': lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).fileno() > 0, 'names': lambda: socket.getaddrinfo('localhost', 80) != [],
+    'shared memory': lambda: len(mmap.mmap(-1, 4096)) == 4096, 'memfd': lambda: os.memfd_create('x') > 0, 'pipes': lambda: subprocess.check_output('echo x | cat', shell=True) == b'x\\n',
+    'terminals': lambda: __import__('pty').openpty()[0] > 0,
+    'home': lambda: open(os.path.expanduser('~/x'), 'w').close() is None, 'temporary files': lambda: tempfile.NamedTemporaryFile().name,
+    'name': lambda: __import__('getpass').getuser() != 'root'}
+for name, check in checks.items():
+    try:
+        good = check()
+    except Exception as problem:
+        good = False
+        print(name, repr(problem))
+    if not good:
+        print(name, 'does not work')
+"""
+
+
+def usual_work(world):
+    """21: what refuses attacks lets an agent work."""
+    for name, options in {**MODES, "a uid without an entry": ["--user=1234:1234"]}.items():
+        if name == "root agent":
+            continue
+        done = world.run("run", "--rm", *world.sandbox("work-" + name.replace(" ", "-"), options), world.image, "python3", "-c", USUAL_WORK, check=False)
+        world.board(f"21 an agent's usual work goes on, {name}", done.returncode == 0 and not done.stdout, done.stdout + done.stderr[-800:])
+
+
 def run(world):
     together(world, lambda: docker_exec(world), lambda: pass_connections(world), lambda: ids(world), lambda: change_owner(world), lambda: traps_in_secrets(world),
-             lambda: stop(world), lambda: exit_codes(world), lambda: starvation(world), lambda: working_directory(world))
+             lambda: stop(world), lambda: exit_codes(world), lambda: starvation(world), lambda: working_directory(world), lambda: usual_work(world))
     restarts(world)
     left_on_the_host(world)
