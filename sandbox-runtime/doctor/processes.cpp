@@ -107,8 +107,9 @@ void look_at_processes(report& r)
             r.note(p.called(), "the agent's own kind: " + join(open));
     }
     if (!is_self && ::geteuid() != 0 && ::kill(1, 0) == 0)
-        r.note("signals", "init shares the agent's uid; the kernel drops signals to PID 1 from inside, the "
-                          "bridge is restarted");
+        r.note("signals", "init shares the agent's uid: what it is sent comes back to the agent; a bridge "
+                          "that is killed is "
+                          "restarted");
     look_at_leaks(r, all);
 }
 
