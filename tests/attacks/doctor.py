@@ -58,7 +58,8 @@ class Doctor:
 
     def report(self, done):
         try:
-            return json.loads(done.stdout)
+            # On a terminal the messages of others stand beside it.
+            return json.loads(done.stdout[done.stdout.index('{"ok"'):done.stdout.rindex("}") + 1])
         except ValueError:
             return {"ok": None, "guarantees": [], "said": f"{done.returncode} {done.stdout[-300:]} {done.stderr[-800:]}"}
 
