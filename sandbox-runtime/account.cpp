@@ -39,13 +39,13 @@ enum class home_result : char { as_it_is, temporary, none };
 
 struct home_answer {
     home_result result = home_result::none;
-    int error = 0;   ///< why the wanted home cannot be written
-    char place = 0;  ///< index of temporary_places
+    int error = 0;          ///< why the wanted home cannot be written
+    std::size_t place = 0;  ///< index of temporary_places
 };
 
-std::string temporary_home(char place, std::uint32_t uid)
+std::string temporary_home(std::size_t place, std::uint32_t uid)
 {
-    return std::string(temporary_places[static_cast<std::size_t>(place)]) + "/home-" + std::to_string(uid);
+    return std::string(temporary_places[place]) + "/home-" + std::to_string(uid);
 }
 
 home_answer look_for_home(const std::string& wanted, std::uint32_t uid) noexcept
@@ -54,7 +54,7 @@ home_answer look_for_home(const std::string& wanted, std::uint32_t uid) noexcept
     errno = ENOTDIR;
     if (can_write_here(wanted)) return {home_result::as_it_is, 0, 0};
     answer.error = errno;
-    for (char i = 0; i < static_cast<char>(std::size(temporary_places)); ++i)
+    for (std::size_t i = 0; i < std::size(temporary_places); ++i)
         if (make_home(temporary_home(i, uid), uid)) return {home_result::temporary, answer.error, i};
     return answer;
 }
@@ -126,7 +126,7 @@ std::string wanted_home(const settings& s, const environment& env, const std::st
 
 std::string settle_home(const settings& s, const environment& env, const std::string& passwd)
 {
-    const std::string wanted = wanted_home(s, env, passwd);
+    std::string wanted = wanted_home(s, env, passwd);
     if (s.adopt && !s.single_uid && !s.agent.home.empty()) give_home(s);
     const home_answer answer = look_as_agent(s, wanted);
     if (answer.result == home_result::as_it_is) return wanted;

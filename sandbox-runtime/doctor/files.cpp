@@ -183,7 +183,8 @@ void look_at_programs(report& r)
         if (can(path, R_OK) || can(path, W_OK)) readable.push_back(path);
     r.expect(readable.empty(), "programs",
              "cannot be read, so their processes are closed from the first instruction on",
-             "the agent can read " + join(readable), "chmod 0111 them in the image, owned by root, and start with --cap-drop ALL");
+             "the agent can read " + join(readable),
+             "chmod 0111 them in the image, owned by root, and start with --cap-drop ALL");
 }
 
 void look_at_secrets(report& r)
