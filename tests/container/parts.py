@@ -4,6 +4,7 @@ import os
 import pathlib
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -60,6 +61,8 @@ class Engine:
         self.program = program
         self.name = f"{NAME}-{os.getpid()}"
         self.containers, self.volumes = [], []
+        # So that what was made is removed when somebody ends the test.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
     def run(self, *arguments, check=True, **options):
         done = subprocess.run([self.program, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
