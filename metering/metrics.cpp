@@ -276,7 +276,7 @@ void metrics::request_ended(const record& r, std::string_view known_model, std::
             .Increment(static_cast<double>(r.counts.web_searches));
     }
     m.sources.Add({{"source", std::string(to_string(r.source))}}).Increment();
-    if (!r.priced && (r.counts.total() > 0 || r.counts.web_searches > 0))
+    if (!r.priced && (r.counts.total() > 0 || r.counts.web_searches > 0 || r.beyond.total() > 0))
         m.unpriced.Add({{"provider", provider}}).Increment();
     if (r.total_mismatch) m.mismatches.Add({{"provider", provider}}).Increment();
 
