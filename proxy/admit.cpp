@@ -109,10 +109,9 @@ bool serves(config::dialect api, const void* configuration)
 
 failure find_route(exchange& x)
 {
-    const auto* preset = config::find_provider_preset(x.where.provider);
     if (!x.where.provider.empty()) {
         x.to = x.rt->find(x.where.provider);
-        x.api = x.to ? x.to->provider.api : preset->api;
+        x.api = x.to ? x.to->provider.api : config::find_provider_preset(x.where.provider)->api;
     } else
         x.api = dialect_of(x.where, x.head, &serves, x.rt.get());
 
