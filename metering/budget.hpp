@@ -4,27 +4,18 @@
 // in (microseconds since 1970); windows are UTC calendar windows.
 #pragma once
 
+#include "metering/limit.hpp"
+
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <variant>
 #include <vector>
 
 namespace keyhole::metering {
-
-enum class limit_unit : std::uint8_t { usd, tokens, requests, concurrency };
-enum class limit_window : std::uint8_t { total, minute, hour, day, month };
-
-struct limit {
-    limit_unit unit = limit_unit::usd;
-    limit_window window = limit_window::total;
-    std::int64_t value = 0;  ///< usd: nano-USD; else a count
-    bool operator==(const limit&) const = default;
-};
 
 /// The most that one request is expected to use; held until it settles.
 struct demand {
@@ -103,7 +94,9 @@ public:
     /// This budget's own limits as they stand (its parents' are not in it).
     std::vector<limit_state> state(std::int64_t now_us) const;
     /// Other limits from now on; what is in flight stays held. `used` tells what the ledger holds for a
-    /// limit's current window; a limit whose unit and window stay never forgets what it has counted itself.
+    /// limit's current window (rows of all that settled before the call; it is asked without the lock); a
+    /// limit whose unit and window stay never forgets what it has counted itself, and a new one counts what
+    /// settles in between.
     void replace_limits(std::vector<limit> limits, std::int64_t now_us,
                         const std::function<std::int64_t(const limit&)>& used);
     /// Requests in flight on this budget itself (those that count as requests).
@@ -135,21 +128,13 @@ private:
     /// wide, so that what comes off is what was put on.
     wide held_nano_usd_ = 0;
     wide held_tokens_ = 0;
+    /// What has settled since this budget was made.
+    struct tally {
+        wide nano_usd = 0;
+        wide tokens = 0;
+        std::int64_t requests = 0;
+    };
+    tally settled_;
 };
-
-/// Start of the UTC calendar window that holds `t_us` (total: 0).
-std::int64_t window_start(limit_window w, std::int64_t t_us) noexcept;
-/// Its end (total: INT64_MAX).
-std::int64_t window_end(limit_window w, std::int64_t t_us) noexcept;
-
-/// "usd=2.50", "usd/day=1", "tokens/hour=100000", "requests/minute=60", "concurrency=4" -> limit; nullopt:
-/// not understood.
-std::optional<limit> parse_limit(std::string_view text);
-std::string to_string(const limit& l);
-/// "2.50", "0.000001" USD -> nano-USD without floating point; nullopt: not a number, negative or over 9
-/// decimals.
-std::optional<std::int64_t> parse_usd(std::string_view text) noexcept;
-/// "2.50", "0.000123" (at least two decimals, no trailing zeros beyond).
-std::string format_usd(std::int64_t nano_usd);
 
 }  // namespace keyhole::metering

@@ -115,6 +115,7 @@ constexpr fact_place invoke_facts[] = {
     {"generation", fact::text},
     {"outputs[].text", fact::text},
     {"completion", fact::text},
+    {"text", fact::text},  // Cohere
     {"choices[].delta.content", fact::text},
     {"choices[].message.content", fact::text},
 };

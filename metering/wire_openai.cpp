@@ -151,7 +151,17 @@ constexpr fact_place media_facts[] = {
     {"usage.cost", fact::cost_usd},
     {"usage.cost_in_usd_ticks", fact::cost_ticks},
     {"delta", fact::text},
-    {"text", fact::text},
+    {"text", fact::text, 1},  // the whole transcript, at the end of its deltas or alone
+};
+
+constexpr fact_place assistants_facts[] = {
+    {"model", fact::model},
+    {"id", fact::id},
+    {"service_tier", fact::service_tier},
+    {"delta.content[].text.value", fact::text},
+    {"delta.step_details.tool_calls[].code_interpreter.input", fact::text},
+    {"delta.step_details.tool_calls[].function.arguments", fact::text},
+    {"delta.step_details.tool_calls[].function.name", fact::call},
 };
 
 // Groq reports under x_groq, and again under usage if asked; some hosts report beside the choice.
@@ -237,7 +247,9 @@ constinit const wire_rules openai_moderations_rules = {
 
 // A run's steps report usage too, and then the run reports their sum: the last one counts.
 // https://platform.openai.com/docs/api-reference/runs/object
-constinit const wire_rules openai_assistants_rules = {
-    .id = wire::openai_assistants, .usages = assistants_usages, .facts = chat_facts, .done_marker = true};
+constinit const wire_rules openai_assistants_rules = {.id = wire::openai_assistants,
+                                                      .usages = assistants_usages,
+                                                      .facts = assistants_facts,
+                                                      .done_marker = true};
 
 }  // namespace keyhole::metering

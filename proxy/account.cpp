@@ -133,16 +133,20 @@ void account(exchange& x, metering::outcome end, std::string_view error, std::st
     }
     row.ended_us = std::max(metering::now_us(), row.received_us);
 
-    x.held.settle(row.cost_nano_usd, row.counts.total(), row.ended_us);
     const auto overhead = row.forwarded_us == 0 ? 0 : row.forwarded_us - x.overhead_from_us - x.connect_us;
     shared.meters.request_ended(row, known != nullptr ? std::string_view(known->model) : std::string_view{},
                                 std::max<std::int64_t>(overhead, 0));
     if (x.counted_stream) shared.meters.stream_ended();
     if (x.counted_drain) shared.drains.fetch_sub(1, std::memory_order_relaxed);
     shared.log.request(row, log_detail);
+    const auto cost = row.cost_nano_usd;
+    const auto tokens = row.counts.total();
+    const auto ended_us = row.ended_us;
     shared.inflight.settle(*x.slot);
-    shared.books.submit(*x.slot);
+    shared.books.submit(*x.slot);  // the row is the writer's from here on
     x.slot.reset();
+    // After the row: a limit that is set meanwhile finds what was used in one of the two, never in neither.
+    x.held.settle(cost, tokens, ended_us);
 }
 
 }  // namespace keyhole::proxy

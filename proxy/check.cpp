@@ -1,11 +1,17 @@
 #include "proxy/check.hpp"
 
+#include "proxy/credential.hpp"
+#include "proxy/net/task.hpp"
 #include "proxy/runtime.hpp"
 #include "proxy/upstream/pool.hpp"
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
+#include <boost/asio/write.hpp>
 
+#include <array>
+#include <charconv>
+#include <chrono>
 #include <cstdio>
 #include <exception>
 #include <filesystem>
@@ -15,6 +21,8 @@
 
 namespace keyhole::proxy {
 namespace {
+
+constexpr auto longest_answer = std::chrono::seconds(15);
 
 class report {
 public:
@@ -58,21 +66,102 @@ void check_socket(report& out, const std::string& label, const std::string& path
     check_directory(out, label, std::filesystem::path(path).parent_path().string());
 }
 
+std::string shown(double seconds)
+{
+    std::array<char, 32> text{};
+    const int n = std::snprintf(text.data(), text.size(), "%g", seconds);
+    return {text.data(), static_cast<std::size_t>(n)};
+}
+
+/// A GET that costs nothing and needs a key, where the API is known to have one.
+std::string free_request(const config::provider& p)
+{
+    using config::credential_style;
+    using config::dialect;
+    if (p.credential == credential_style::none) return {};
+    if (p.api == dialect::openai || p.api == dialect::anthropic) return p.base_path + "/models";
+    if (p.api == dialect::gemini && p.credential == credential_style::x_goog_api_key)
+        return p.base_path + "/models";
+    return {};
+}
+
+/// The status of that request with this key; 0: no answer.
+task<int> status_with(upstream::link& on, const std::string& target, const config::secret& key)
+{
+    std::string head = "GET " + target + " HTTP/1.1\r\n";
+    head.reserve(head.size() + key.size() + 512);  // never grown: no copy of the key is left behind
+    append_field(head, "host", on.to().host_header);
+    append_field(head, "user-agent", std::string("keyhole/") + KEYHOLE_VERSION);
+    append_field(head, "accept-encoding", "identity");
+    append_field(head, "connection", "close");
+    if (on.to().provider.api == config::dialect::anthropic)
+        append_field(head, "anthropic-version", "2023-06-01");
+    append_credential(head, on.to().provider.credential, key);
+    head += "\r\n";
+    const auto out = asio::buffer(head);
+    const auto [unsent, sent] = co_await asio::async_write(on, out, as_result);
+    config::wipe(head.data(), head.size());
+    std::string answer;
+    error_code ec = unsent;
+    constexpr std::size_t status_end = std::string_view("HTTP/1.1 200").size();
+    while (!ec && answer.size() < status_end) {
+        std::array<char, 256> some{};
+        const auto into = asio::buffer(some);
+        const auto [failed, n] = co_await on.async_read_some(into, as_result);
+        ec = failed;
+        answer.append(some.data(), n);
+    }
+    int status = 0;
+    if (answer.size() >= status_end && answer.starts_with("HTTP/1."))
+        std::from_chars(answer.data() + status_end - 3, answer.data() + status_end, status);
+    co_return status;
+}
+
 task<> probe(upstream::pool& pool, upstream::endpoint_ptr to, report& out)
 {
-    const auto being_made = std::make_shared<upstream::attempt>();
-    timer limit(co_await asio::this_coro::executor);
-    limit.expires_after(seconds_of(to->provider.connect_timeout));
-    limit.async_wait([being_made](error_code ec) {
-        if (!ec) being_made->give_up();
-    });
-    auto made = co_await pool.connect(to, being_made.get());
-    limit.cancel();
     const std::string what = "provider " + to->provider.name + " (" + to->host_header + ')';
-    if (made.error)
-        out.bad(what, made.error.detail);
-    else
-        out.ok(what, to->provider.tls ? "reachable, certificate verified" : "reachable, without TLS");
+    const std::string target = free_request(to->provider);
+    const std::size_t times = target.empty() ? 1 : to->provider.keys.size();
+    for (std::size_t i = 0; i < times; ++i) {
+        const auto being_made = std::make_shared<upstream::attempt>();
+        const auto late = std::make_shared<bool>(false);
+        timer limit(co_await asio::this_coro::executor);
+        limit.expires_after(seconds_of(to->provider.connect_timeout));
+        limit.async_wait([being_made, late](error_code ec) {
+            if (ec) return;
+            *late = true;
+            being_made->give_up();
+        });
+        auto made = co_await pool.connect(to, being_made.get());
+        if (made.error) {
+            limit.cancel();
+            out.bad(what, *late ? "no connection within connect_timeout (" +
+                                      shown(to->provider.connect_timeout) + " s); it waited for " +
+                                      std::string(made.error.step)
+                                : made.error.detail);
+            co_return;
+        }
+        if (i == 0)
+            out.ok(what, to->provider.tls ? "reachable, certificate verified" : "reachable, without TLS");
+        limit.cancel();
+        if (target.empty()) co_return;
+        limit.expires_after(longest_answer);
+        auto* line = made.connection.get();
+        limit.async_wait([line](error_code ec) {
+            if (!ec) line->close();
+        });
+        const int status = co_await status_with(*line, target, *to->provider.keys[i]);
+        limit.cancel();
+        const std::string key = "key " + std::to_string(i + 1) + " of " + to->provider.name;
+        if (status == 401 || status == 403)
+            out.bad(key, "the provider refuses it (" + std::to_string(status) + " to GET " + target +
+                             "): put a valid one where it is read from");
+        else if (status >= 200 && status < 300)
+            out.ok(key, "accepted");
+        else
+            out.ok(key, "not judged: GET " + target +
+                            (status == 0 ? " had no answer" : " was answered " + std::to_string(status)));
+    }
 }
 
 }  // namespace

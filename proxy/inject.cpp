@@ -1,6 +1,7 @@
 // Steps 7 and 8: the head is built anew from parsed fields. Every credential and every hop-by-hop field stays
 // behind, one credential goes in; everything else, known or not, is forwarded as it was written
 // (BYTES_UNTOUCHED, open lists).
+#include "proxy/credential.hpp"
 #include "proxy/exchange.hpp"
 
 #include <algorithm>
@@ -69,14 +70,6 @@ bool stays_behind(const exchange& x, const http::field& f)
     return !x.token.empty() && f.value.find(x.token) != std::string_view::npos;
 }
 
-void append_field(std::string& out, std::string_view name, std::string_view value)
-{
-    out += name;
-    out += ": ";
-    out += value;
-    out += "\r\n";
-}
-
 }  // namespace
 
 std::string build_upstream_head(const exchange& x, std::optional<std::uint64_t> content_length)
@@ -108,24 +101,7 @@ std::string build_upstream_head(const exchange& x, std::optional<std::uint64_t> 
     else if (x.head.framing == http::body_framing::chunked)
         append_field(out, "transfer-encoding", "chunked");
 
-    switch (provider.credential) {
-    case config::credential_style::bearer:
-        out += "authorization: Bearer ";
-        out += x.key->reveal();
-        out += "\r\n";
-        break;
-    case config::credential_style::x_api_key:
-        append_field(out, "x-api-key", x.key->reveal());
-        break;
-    case config::credential_style::api_key:
-        append_field(out, "api-key", x.key->reveal());
-        break;
-    case config::credential_style::x_goog_api_key:
-        append_field(out, "x-goog-api-key", x.key->reveal());
-        break;
-    case config::credential_style::none:
-        break;
-    }
+    if (x.key) append_credential(out, provider.credential, *x.key);
     out += "\r\n";
     return out;
 }

@@ -34,6 +34,7 @@ void report(int& exit_code, const std::function<void()>& work)
 
 void register_commands(CLI::App& app, int& exit_code)
 {
+    add_run_command(app, exit_code);
     add_session_commands(app, exit_code);
     add_account_commands(app, exit_code);
     add_usage_commands(app, exit_code);

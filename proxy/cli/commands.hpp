@@ -1,5 +1,5 @@
-// The client side of `keyhole session …`, `account …`, `usage …`, `status` and `top`: talks to the admin
-// socket.
+// The client side of `keyhole run`, `session …`, `account …`, `usage …`, `status` and `top`: talks to the
+// admin socket.
 #pragma once
 
 #include <functional>
@@ -21,6 +21,7 @@ void add_session_commands(CLI::App& app, int& exit_code);
 void add_account_commands(CLI::App& app, int& exit_code);
 void add_usage_commands(CLI::App& app, int& exit_code);
 void add_top_command(CLI::App& app, int& exit_code);
+void add_run_command(CLI::App& app, int& exit_code);
 
 /// What every command has: where the proxy is, and how to answer.
 struct common_options {

@@ -8,7 +8,10 @@
 #include <stdexcept>
 
 namespace keyhole::proxy::admin {
+
 namespace {
+
+constexpr double seconds_to_flush = 5;
 
 using nlohmann::json;
 
@@ -267,6 +270,11 @@ admin_answer put_account(control_surface& c, const admin_request& r)
 {
     const fields body(r.body, {"limits"});
     const std::string& id = r.wild.at(0);
+    // What a new limit's window has seen is read from the rows.
+    if (!c.books.flush(seconds_to_flush))
+        throw admin_error(
+            503, "the ledger is behind (is the disk full, or the database locked?), so what was used so far "
+                 "is not known; the limits stay as they are, try again");
     c.store.put_account({id, body.limits("limits")}, c.books, metering::now_us());
     return json_answer(200, accounts_json(c, id).at(0));
 }

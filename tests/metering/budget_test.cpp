@@ -292,6 +292,27 @@ TEST(Budget, BUDGET_HOLDS_ALimitThatOnlyChangesItsValueKeepsWhatTheLedgerHasNotW
     refused(b->reserve(money(usd), eve));
 }
 
+TEST(Budget, BUDGET_HOLDS_ANewLimitCountsWhatSettlesWhileTheLedgerIsAsked)
+{
+    const auto b = with("acc", {});
+    auto before = granted(b->reserve({.nano_usd = 400, .tokens = 30, .counts_request = true}, eve));
+    auto meanwhile = granted(b->reserve({.nano_usd = 500, .tokens = 40, .counts_request = true}, eve));
+    auto after = granted(b->reserve({.nano_usd = 600, .tokens = 50, .counts_request = true}, eve));
+    before.settle(300, 20, eve);  // the ledger has its row
+    b->replace_limits(limits_of({"usd=1", "tokens/day=100", "requests=3"}), eve, [&](const limit& l) {
+        meanwhile.settle(450, 35, eve);
+        return l.unit == limit_unit::usd ? 300 : l.unit == limit_unit::tokens ? 20 : 1;
+    });
+    const auto states = b->state(eve);
+    EXPECT_EQ(states[0].used, 750);
+    EXPECT_EQ(states[0].reserved, 600);
+    EXPECT_EQ(states[1].used, 55);
+    EXPECT_EQ(states[2].used, 3);
+    refused(b->reserve(tokens(1), eve));
+    after.settle(0, 0, eve);
+    EXPECT_TRUE(b->idle());
+}
+
 TEST(Budget, BUDGET_HOLDS_HugeReservationsGiveBackExactlyWhatTheyTook)
 {
     const auto b = with("acc", {});

@@ -347,6 +347,17 @@ std::vector<sample> make()
          true,
          {},
          2},
+        {"Cohere on Bedrock",
+         wire::bedrock_invoke,
+         "application/vnd.amazon.eventstream",
+         chunk(R"({"is_finished":false,"event_type":"text-generation","text":"Hi"})") +
+             chunk(R"({"is_finished":true,"event_type":"stream-end","response":{"text":"Hi"}})") +
+             chunk(R"({"amazon-bedrock-invocationMetrics":{"inputTokenCount":3,"outputTokenCount":1}})"),
+         {.input = 3, .output = 1},
+         usage_source::provider,
+         true,
+         {},
+         2},
         {"Cohere v2 stream",
          wire::cohere,
          sse,
@@ -412,7 +423,7 @@ std::vector<sample> make()
          usage_source::provider,
          true,
          {},
-         4},
+         2},
         {"transcription by seconds",
          wire::openai_audio,
          json,
@@ -433,13 +444,22 @@ std::vector<sample> make()
         {"assistants run",
          wire::openai_assistants,
          sse,
+         "event: thread.run.step.delta\ndata: "
+         "{\"object\":\"thread.run.step.delta\",\"delta\":{\"step_details\":"
+         "{\"tool_calls\":[{\"code_interpreter\":{\"input\":\"1+\"}}]}}}\n\n"
+         "event: thread.message.delta\ndata: {\"object\":\"thread.message.delta\",\"delta\":{\"content\":"
+         "[{\"type\":\"text\",\"text\":{\"value\":\"two\"}}]}}\n\n"
          "event: thread.run.step.completed\ndata: "
          "{\"id\":\"step_1\",\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":1}}\n\n"
          "event: thread.run.completed\ndata: "
          "{\"id\":\"run_1\",\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":2,"
          "\"total_tokens\":7,\"prompt_token_details\":{\"cached_tokens\":1}}}\n\nevent: done\ndata: "
          "[DONE]\n\n",
-         {.input = 4, .cache_read = 1, .output = 2}},
+         {.input = 4, .cache_read = 1, .output = 2},
+         usage_source::provider,
+         true,
+         {},
+         5},
         {"watsonx",
          wire::watsonx,
          sse,
