@@ -62,6 +62,7 @@ task<> worker::tick()
         if (ec) break;
         pool_.sweep(clock::now());
         large_.sweep();
+        buffers_.resize(buffers_.size() / 2);  // a quiet worker keeps none; a busy one has them back at once
         idle_.store(pool_.idle(), std::memory_order_relaxed);
     }
 }

@@ -85,6 +85,8 @@ bool next_line(std::string_view& text, std::string_view& line) noexcept
     return line.find('\n') == std::string_view::npos;
 }
 
+constexpr std::size_t usual_fields = 16;
+
 struct framing_fields {
     unsigned lengths = 0;
     unsigned codings = 0;
@@ -99,6 +101,7 @@ head_error parse_fields(std::string_view text, Head& into, framing_fields& frami
 {
     bool close = false;
     bool keep = false;
+    into.fields.reserve(usual_fields);
     for (;;) {
         std::string_view line;
         if (!next_line(text, line)) return head_error::bad_field;
