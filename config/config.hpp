@@ -48,6 +48,11 @@ struct state {
     unsigned journal_slots = 4096;  ///< requests in flight plus rows that wait for the database
 };
 
+/// [ledger]
+struct ledger_rules {
+    unsigned keep_days = 0;  ///< rows older than so many whole UTC days are pruned; 0: kept for ever
+};
+
 /// [providers.NAME]
 struct provider {
     std::string name;
@@ -56,9 +61,11 @@ struct provider {
     bool tls = true;   ///< from the URL's scheme
     std::string host;  ///< from the URL, lower case; IPv6 without brackets
     std::uint16_t port = 443;
-    std::string base_path;               ///< from the URL, no trailing slash: "/v1" or ""
-    std::vector<secret_ptr> keys;        ///< at least one unless credential is none
-    std::string ca_file;                 ///< empty: the system's store
+    std::string base_path;         ///< from the URL, no trailing slash: "/v1" or ""
+    std::vector<secret_ptr> keys;  ///< at least one unless credential is none
+    std::string ca_file;           ///< empty: the system's store
+    std::vector<std::pair<std::string, std::string>>
+        headers;  ///< sent with every request, in place of the agent's own: lower-case name, value
     double connect_timeout = 10;         ///< DNS + TCP + TLS
     double first_byte_timeout = 600;     ///< from the request's last byte to the answer's first
     double idle_timeout = 600;           ///< between two bytes of an answer (agents themselves wait 300 s)
@@ -119,6 +126,7 @@ struct settings {
     admin_listener admin;
     metrics_listener metrics;
     state store;
+    ledger_rules ledger;
     std::vector<provider> providers;
     limits bounds;
     agent_gone gone;

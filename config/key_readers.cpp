@@ -3,6 +3,7 @@
 #include "config/key_makers.hpp"
 #include "config/url.hpp"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <grp.h>
@@ -153,6 +154,40 @@ void read_keys(provider_draft& d, const node& value, const std::string& key, rea
     if (items) d.keys = *items;
     if (items && items->empty())
         with.out.refuse(value.where, key, "the list is empty", "write [\"env:NAME\"], or leave the key out");
+}
+
+void read_headers(provider_draft& d, const node& value, const std::string& key, reading& with)
+{
+    // A credential has keys of its own; the others are the proxy's, anew for each request.
+    constexpr std::array<std::string_view, 12> taken{
+        "authorization",  "x-api-key",  "api-key", "x-goog-api-key",    "proxy-authorization", "cookie",
+        "content-length", "connection", "host",    "transfer-encoding", "accept-encoding",     "expect"};
+    const auto items = items_of(value, key, "OpenAI-Project: proj_1", with);
+    if (!items) return;
+    for (const node* item : *items) {
+        const std::size_t colon = item->text.find(':');
+        std::string name = item->text.substr(0, colon);
+        std::ranges::transform(name, name.begin(),
+                               [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c; });
+        const auto in_name = [](char c) {
+            return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
+        };
+        std::string text = colon == std::string::npos ? std::string() : item->text.substr(colon + 1);
+        text.erase(0, std::min(text.find_first_not_of(' '), text.size()));
+        text.resize(text.find_last_not_of(' ') + 1);
+        const auto in_value = [](char c) { return c >= 0x20 && c < 0x7f; };
+        if (name.empty() || text.empty() || !std::ranges::all_of(name, in_name) ||
+            !std::ranges::all_of(text, in_value))
+        {
+            with.out.refuse(item->where, key, "\"" + item->text + "\" is no header",
+                            "write it like \"OpenAI-Project: proj_1\"");
+        } else if (std::ranges::find(taken, name) != taken.end() || name.starts_with("x-keyhole-")) {
+            with.out.refuse(item->where, key, "\"" + name + "\" is not for the configuration to set",
+                            "a key goes into key or keys; leave the others out");
+        } else {
+            d.result.headers.emplace_back(std::move(name), std::move(text));
+        }
+    }
 }
 
 void read_ca_file(provider_draft& d, const node& value, const std::string& key, reading& with)

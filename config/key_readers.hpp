@@ -20,6 +20,7 @@ void read_metrics_listen(settings& into, const node& value, const std::string& k
 void read_base_url(provider_draft& into, const node& value, const std::string& key, reading& with);
 void read_key(provider_draft& into, const node& value, const std::string& key, reading& with);
 void read_keys(provider_draft& into, const node& value, const std::string& key, reading& with);
+void read_headers(provider_draft& into, const node& value, const std::string& key, reading& with);
 void read_ca_file(provider_draft& into, const node& value, const std::string& key, reading& with);
 void read_price_path(price_file& into, const node& value, const std::string& key, reading& with);
 

@@ -101,6 +101,13 @@ std::vector<section_spec> make_sections()
                  "journal_slots", 64, 1048576, "", [](auto& s) -> auto& { return s.store.journal_slots; },
                  "Requests in flight plus rows that wait for the database."),
          }},
+        {"ledger",
+         "How long single requests stay on the books.",
+         {
+             number<S>(
+                 "keep_days", 0, 36500, "days", [](auto& s) -> auto& { return s.ledger.keep_days; },
+                 "Rows of older UTC days are pruned, their daily sums stay; 0: kept for ever."),
+         }},
         {"limits",
          "Protects the proxy itself. What a session may spend stands in the session.",
          {
@@ -215,6 +222,9 @@ std::vector<key_spec<provider_draft>> make_provider_keys()
             "keys", "list of references to secrets", "[\"env:OPENAI_KEY_1\", \"env:OPENAI_KEY_2\"]", false,
             "Several keys instead: a session stays with one, and gets the next while that rests.", read_keys),
         std::move(credential),
+        special<P>("headers", "list of \"Name: value\"", "[]", true,
+                   "Sent with every request, in place of the agent's own of that name. No place for secrets.",
+                   read_headers),
         special<P>("ca_file", "absolute path", "\"\"", true,
                    "Certificates (PEM) to trust instead of the system's; empty: the system's.", read_ca_file),
         boolean<P>(

@@ -247,6 +247,12 @@ void answer_facts::text(std::uint8_t rank, std::string_view piece)
 void answer_facts::on_document_end(bool)
 {
     opening_ = false;
+    // A stream repeats the answer as it grows.
+    if (pending_searches_ > searches_) {
+        searches_ = pending_searches_;
+        changed_ = true;
+    }
+    pending_searches_ = 0;
     abandon_document(true);
     if (pending_terminal_) reading_.terminal = true;
     pending_terminal_ = false;
@@ -258,7 +264,9 @@ void answer_facts::abandon_document(bool cut)
         if ((pending_places_ >> i & 1U) != 0) commit(rules_.usages[i], staged_[i].numbers);
     }
     pending_places_ = 0;
-    if (!cut) pending_terminal_ = false;
+    if (cut) return;
+    pending_terminal_ = false;
+    pending_searches_ = 0;
 }
 
 void answer_facts::begin(const path_action& action)
@@ -394,6 +402,17 @@ void answer_facts::say(const path_action& action, const json_scalar& value)
         if (!opening_) ++reading_.text.sealed;
         break;
     }
+    case fact::part_model:
+        if (text && value.text != reading_.model) reading_.beyond_model = value.text.substr(0, 96);
+        break;
+    case fact::search_call:
+        if (value.text == "web_search_call") ++pending_searches_;
+        break;
+    case fact::search_kind:
+        // Pages that are opened and looked through cost nothing beyond their tokens; searches do.
+        if (value.text == "open_page" || value.text == "find_in_page" || value.text == "find")
+            --pending_searches_;
+        break;
     case fact::cost_usd:
         if (value.kind == type::number)
             reading_.provider_cost_nano_usd = scaled_decimal(value.text, 9).value_or(0);
@@ -473,6 +492,7 @@ const reading& answer_facts::settle()
         return reading_;
     }
     reading_.counts = buckets_of(best->numbers, best->shape->rule);
+    if (!best->numbers.has(quantity::web_searches)) reading_.counts.web_searches = searches_;
     reading_.provider_total.reset();
     reading_.total_mismatch = false;
     if (best->numbers.has(quantity::total)) {

@@ -83,6 +83,8 @@ private:
     // What the document being read said; counts once it is complete (a broken event is no event).
     std::uint32_t pending_places_ = 0;  ///< a bit a usage place
     bool pending_terminal_ = false;
+    std::int64_t pending_searches_ = 0;
+    std::int64_t searches_ = 0;  ///< that the answer lists as items
     bool one_body_ = false;
     bool opening_ = false;     ///< an event that announces an item, before it has content
     bool unfinished_ = false;  ///< a record said that more follows

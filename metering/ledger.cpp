@@ -1,7 +1,8 @@
 #include "metering/ledger.hpp"
 
 #include "metering/ledger_queries.hpp"
-#include "metering/ledger_schema.hpp"
+#include "metering/ledger_writer.hpp"
+#include "metering/prune.hpp"
 #include "metering/sqlite.hpp"
 #include "metering/storable.hpp"
 
@@ -11,15 +12,15 @@
 #include <chrono>
 #include <condition_variable>
 #include <deque>
-#include <fcntl.h>
+#include <exception>
 #include <filesystem>
-#include <map>
+#include <future>
+#include <list>
 #include <mutex>
 #include <stdexcept>
 #include <sys/stat.h>
 #include <thread>
 #include <tuple>
-#include <unistd.h>
 
 namespace keyhole::metering {
 
@@ -32,6 +33,7 @@ constexpr milliseconds linger{25};       ///< a commit waits this long for compa
 constexpr milliseconds first_pause{50};  ///< after a failed commit, doubled up to
 constexpr milliseconds longest_pause{2000};
 constexpr double closing_seconds = 3;
+constexpr std::chrono::minutes between_prunes{10};
 constexpr int startup_busy_ms = 5000;
 /// Short while running: the writer tries again anyway, and health() should tell of a locked database soon.
 constexpr int running_busy_ms = 250;
@@ -71,6 +73,25 @@ file_identity identity_of(const std::string& path)
     return {status.st_dev, status.st_ino};
 }
 
+/// A chore and who is told of its end.
+struct errand {
+    std::string name;
+    ledger::chore work;
+    std::function<void(std::exception_ptr)> ended;
+};
+
+std::string words_of(const std::exception_ptr& error)
+{
+    if (!error) return {};
+    try {
+        std::rethrow_exception(error);
+    } catch (const sqlite::error& e) {
+        return std::string(e.what()) + " (" + remedy_for(e.code()) + ")";
+    } catch (const std::exception& e) {
+        return e.what();
+    }
+}
+
 }  // namespace
 
 struct ledger::impl {
@@ -80,11 +101,8 @@ struct ledger::impl {
     std::function<void(const record&)> on_committed;
 
     // The writer's own: used by the constructor before the thread starts, by the thread afterwards.
-    sqlite::connection db;
+    ledger_writer file;
     file_identity opened;
-    sqlite::statement insert;
-    sqlite::statement add_hour;
-    sqlite::statement add_day;
 
     mutable std::mutex mutex;
     std::condition_variable work;  ///< pending grew, somebody flushes, or the end came
@@ -96,6 +114,9 @@ struct ledger::impl {
     std::uint64_t flush_target = 0;
     bool closing = false;
     ledger_health state;
+    std::list<errand> errands;
+    unsigned keep_days = 0;
+    std::chrono::steady_clock::time_point next_prune;
     std::thread writer;
 
     impl(const std::string& directory, journal& j, bool sync_to_disk,
@@ -106,82 +127,23 @@ struct ledger::impl {
 
     void connect(int busy_ms);
     void write_leftovers();
-    std::vector<std::size_t> write(std::span<record> rows);
-    void add_to_rollups(std::span<const record> rows, std::span<const std::size_t> inserted);
     void announce(const record& row) const noexcept;
 
     void run();
     bool write_batch(std::unique_lock<std::mutex>& lock);
+    void wait_for_work(std::unique_lock<std::mutex>& lock);
+    void do_errand(std::unique_lock<std::mutex>& lock);
+    void end_errands(std::unique_lock<std::mutex>& lock, const std::string& why);
+    void begin_prune();
+    bool busy(const std::string& name) const;
 };
 
 void ledger::impl::connect(int busy_ms)
 {
-    std::filesystem::create_directories(std::filesystem::path(path).parent_path());
-    // Created here, not by SQLite, because of its mode: SQLite gives its own files the mode of this one.
-    const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd >= 0) ::close(fd);
-
-    sqlite::connection fresh(path, sqlite::mode::create, busy_ms);
-    fresh.exec("PRAGMA journal_mode = WAL");
-    fresh.exec(sync ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
-    fresh.exec("PRAGMA journal_size_limit = 67108864");
-    schema::migrate(fresh, path);
-
-    sqlite::statement rows = fresh.prepare(schema::insert_row());
-    sqlite::statement hours = fresh.prepare(schema::upsert_rollup("usage_hourly"));
-    sqlite::statement days = fresh.prepare(schema::upsert_rollup("usage_daily"));
-    fresh.exec("PRAGMA busy_timeout = " + std::to_string(running_busy_ms));
-    insert = std::move(rows);
-    add_hour = std::move(hours);
-    add_day = std::move(days);
-    db = std::move(fresh);
+    ledger_writer fresh(path, sync, busy_ms);
+    fresh.wait_for_locks(running_busy_ms);
+    file = std::move(fresh);
     opened = identity_of(path);
-}
-
-/// One transaction. Returns which rows were new; throws after rolling back.
-std::vector<std::size_t> ledger::impl::write(std::span<record> rows)
-{
-    std::vector<std::size_t> inserted;
-    inserted.reserve(rows.size());
-    sqlite::transaction t(db);
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-        record& r = rows[i];
-        if (r.ended_us == 0) r.ended_us = now_us();
-        schema::bind_row(insert, r);
-        insert.run();
-        if (db.changes() > 0) inserted.push_back(i);
-    }
-    add_to_rollups(rows, inserted);
-    t.commit();
-    return inserted;
-}
-
-void ledger::impl::add_to_rollups(std::span<const record> rows, std::span<const std::size_t> inserted)
-{
-    using key =
-        std::tuple<std::string_view, std::string_view, std::string_view, std::string_view, std::string_view>;
-    std::map<std::pair<std::int64_t, key>, usage_sum> hours;
-    std::map<std::pair<std::int64_t, key>, usage_sum> days;
-    for (const std::size_t i : inserted) {
-        const record& r = rows[i];
-        const key k{r.session.view(), r.account.view(), r.sandbox.view(), r.provider.view(),
-                    schema::counted_model(r)};
-        const usage_sum sum = schema::sum_of(r);
-        schema::add(hours[{r.ended_us / schema::hour_us, k}], sum);
-        schema::add(days[{r.ended_us / schema::day_us, k}], sum);
-    }
-    const auto store = [](sqlite::statement& s, const auto& sums) {
-        for (const auto& [at, sum] : sums) {
-            const auto& [bucket, k] = at;
-            int parameter = 6;
-            s.bind(1, bucket).bind(2, std::get<0>(k)).bind(3, std::get<1>(k)).bind(4, std::get<2>(k));
-            s.bind(5, std::get<3>(k)).bind(6, std::get<4>(k));
-            schema::each_sum(sum, [&](const char*, std::int64_t value) { s.bind(++parameter, value); });
-            s.run();
-        }
-    };
-    store(add_hour, hours);
-    store(add_day, days);
 }
 
 void ledger::impl::announce(const record& row) const noexcept
@@ -207,7 +169,7 @@ void ledger::impl::write_leftovers()
     for (std::size_t at = 0; at < rows.size(); at += most_rows_per_commit) {
         const std::size_t n = std::min(most_rows_per_commit, rows.size() - at);
         const std::span<record> part(rows.data() + at, n);
-        const std::vector<std::size_t> inserted = write(part);
+        const std::vector<std::size_t> inserted = file.write(part);
         state.rows_written += inserted.size();
         ++state.commits;
         for (const std::size_t i : inserted) {
@@ -235,11 +197,11 @@ bool ledger::impl::write_batch(std::unique_lock<std::mutex>& lock)
         for (const std::uint32_t slot : slots) {
             rows.push_back(inflight.at(slot));
         }
-        if (!db || identity_of(path) != opened) connect(running_busy_ms);
-        inserted = write(rows);
+        if (!file || identity_of(path) != opened) connect(running_busy_ms);
+        inserted = file.write(rows);
     } catch (const sqlite::error& e) {
         failure = std::string(e.what()) + " (" + remedy_for(e.code()) + ")";
-        if (!e.passing()) db = {};  // begin anew: the file may have been repaired or replaced by then
+        if (!e.passing()) file = {};  // begin anew: the file may have been repaired or replaced by then
     } catch (const std::exception& e) {
         failure = e.what();
     }
@@ -267,24 +229,101 @@ bool ledger::impl::write_batch(std::unique_lock<std::mutex>& lock)
     return true;
 }
 
+void ledger::impl::wait_for_work(std::unique_lock<std::mutex>& lock)
+{
+    const auto something = [&] { return closing || !pending.empty() || !errands.empty(); };
+    while (!something()) {
+        if (keep_days == 0) {
+            work.wait(lock);
+            continue;
+        }
+        if (std::chrono::steady_clock::now() >= next_prune) return begin_prune();
+        // Not wait_until(steady): that form is unknown to ThreadSanitizer here.
+        work.wait_until(lock, std::chrono::system_clock::now() + std::chrono::seconds(1));
+    }
+}
+
+/// Rows that arrive meanwhile wait for one slice at most.
+void ledger::impl::do_errand(std::unique_lock<std::mutex>& lock)
+{
+    const chore& work_on = errands.front().work;  // only this thread takes errands away
+    bool more = false;
+    std::exception_ptr error;
+    lock.unlock();
+    try {
+        if (!file || identity_of(path) != opened) connect(running_busy_ms);
+        more = work_on(file);
+    } catch (const sqlite::error& failure) {
+        error = std::current_exception();
+        if (!failure.passing()) file = {};
+    } catch (...) {
+        error = std::current_exception();
+    }
+    lock.lock();
+    if (more) return;
+    const errand over = std::move(errands.front());
+    errands.pop_front();
+    state.chore_error = words_of(error);
+    lock.unlock();
+    over.ended(error);
+    lock.lock();
+}
+
+void ledger::impl::end_errands(std::unique_lock<std::mutex>& lock, const std::string& why)
+{
+    while (!errands.empty()) {
+        errand e = std::move(errands.front());
+        errands.pop_front();
+        lock.unlock();
+        e.ended(std::make_exception_ptr(std::runtime_error(why)));
+        lock.lock();
+        state.chore_error = why;
+    }
+}
+
+bool ledger::impl::busy(const std::string& name) const
+{
+    return std::ranges::any_of(errands, [&](const errand& e) { return e.name == name; });
+}
+
+/// With the lock held.
+void ledger::impl::begin_prune()
+{
+    next_prune = std::chrono::steady_clock::now() + between_prunes;
+    const std::int64_t now = now_us();
+    const std::int64_t kept = std::int64_t{keep_days} * 86'400'000'000;
+    auto p = std::make_shared<pruner>(prune_limit(now - kept, now));
+    const auto ended = [this, p](const std::exception_ptr&) {
+        const std::lock_guard guard(mutex);
+        state.rows_pruned += static_cast<std::uint64_t>(p->report().rows);
+    };
+    errands.push_back({"retention", [p](ledger_writer& to) { return p->slice(to); }, ended});
+}
+
 void ledger::impl::run()
 {
     std::unique_lock lock(mutex);
     milliseconds pause{0};
     while (true) {
-        work.wait(lock, [&] { return closing || !pending.empty(); });
-        if (pending.empty()) return;
-        const auto in_a_hurry = [&] {
-            return closing || committed < flush_target || pending.size() >= most_rows_per_commit;
-        };
-        work.wait_until(lock, std::chrono::system_clock::now() + linger, in_a_hurry);
-        if (write_batch(lock)) {
+        wait_for_work(lock);
+        if (closing) end_errands(lock, "keyhole is stopping; begin again when it runs");
+        if (pending.empty() && closing) return;
+        if (!pending.empty()) {
+            const auto in_a_hurry = [&] {
+                return closing || committed < flush_target || pending.size() >= most_rows_per_commit ||
+                       !errands.empty();
+            };
+            work.wait_until(lock, std::chrono::system_clock::now() + linger, in_a_hurry);
+            if (!write_batch(lock)) {
+                end_errands(lock, "the ledger cannot be written: " + state.last_error);
+                if (closing) return;
+                pause = std::clamp(pause * 2, first_pause, longest_pause);
+                work.wait_until(lock, std::chrono::system_clock::now() + pause, [&] { return closing; });
+                continue;
+            }
             pause = milliseconds{0};
-            continue;
         }
-        if (closing) return;
-        pause = std::clamp(pause * 2, first_pause, longest_pause);
-        work.wait_until(lock, std::chrono::system_clock::now() + pause, [&] { return closing; });
+        if (!closing && !errands.empty()) do_errand(lock);
     }
 }
 
@@ -315,7 +354,7 @@ ledger::~ledger()
     impl_->work.notify_all();
     impl_->writer.join();
     try {
-        if (impl_->db) impl_->db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+        if (impl_->file) impl_->file.db().exec("PRAGMA wal_checkpoint(TRUNCATE)");
         // NOLINTNEXTLINE(bugprone-empty-catch): the log stays beside the database for the next start
     } catch (const sqlite::error&) {
     }
@@ -351,7 +390,49 @@ ledger_health ledger::health() const
     const std::lock_guard lock(impl_->mutex);
     ledger_health h = impl_->state;
     h.waiting = impl_->pending.size();
+    if (!impl_->errands.empty()) h.chore = impl_->errands.front().name;
     return h;
+}
+
+void ledger::run(chore work)
+{
+    std::promise<void> finished;
+    {
+        const std::lock_guard lock(impl_->mutex);
+        if (impl_->closing) throw std::runtime_error("keyhole is stopping; begin again when it runs");
+        impl_->errands.push_back({"", std::move(work), [&](const std::exception_ptr& error) {
+                                      error ? finished.set_exception(error) : finished.set_value();
+                                  }});
+    }
+    impl_->work.notify_one();
+    finished.get_future().get();
+}
+
+bool ledger::start(std::string name, chore work)
+{
+    {
+        const std::lock_guard lock(impl_->mutex);
+        if (impl_->closing || impl_->busy(name)) return false;
+        impl_->state.chore_error.clear();
+        impl_->errands.push_back({std::move(name), std::move(work), [](const std::exception_ptr&) {}});
+    }
+    impl_->work.notify_one();
+    return true;
+}
+
+void ledger::keep_rows(unsigned days)
+{
+    {
+        const std::lock_guard lock(impl_->mutex);
+        impl_->keep_days = days;
+        impl_->next_prune = {};
+    }
+    impl_->work.notify_one();
+}
+
+const std::string& ledger::path() const noexcept
+{
+    return impl_->path;
 }
 
 std::vector<std::pair<std::string, usage_sum>> ledger::usage(const usage_query& q) const

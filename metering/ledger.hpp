@@ -22,6 +22,7 @@ namespace keyhole::metering {
 struct usage_sum {
     std::int64_t requests = 0;
     token_counts counts;
+    std::int64_t beyond_tokens = 0;  ///< billed beside `counts` (record::beyond)
     std::int64_t cost_nano_usd = 0;
     std::int64_t unpriced_requests = 0;   ///< had tokens but no price
     std::int64_t estimated_requests = 0;  ///< usage_source estimated or provider_partial
@@ -47,11 +48,11 @@ struct usage_query {
     group_by by = group_by::none;
     std::int64_t since_us = 0;
     std::int64_t until_us = INT64_MAX;
-    std::string session;  ///< empty: all
-    std::string account;
-    std::string sandbox;
-    std::string provider;
-    std::string model;
+    std::string session = {};  ///< empty: all
+    std::string account = {};
+    std::string sandbox = {};
+    std::string provider = {};
+    std::string model = {};
     unsigned limit = 1000;
     /// A row of an export's last page: rows() goes on behind it, oldest first.
     struct place {
@@ -65,10 +66,15 @@ struct ledger_health {
     std::uint64_t rows_written = 0;
     std::uint64_t commits = 0;
     std::uint64_t failed_commits = 0;
-    std::size_t waiting = 0;  ///< settled, not yet committed
-    bool failing = false;     ///< the last commit failed
-    std::string last_error;   ///< SQLite's message; empty: none
+    std::size_t waiting = 0;        ///< settled, not yet committed
+    bool failing = false;           ///< the last commit failed
+    std::string last_error;         ///< SQLite's message; empty: none
+    std::string chore = {};         ///< what runs beside the writing, as start() named it; empty: nothing
+    std::string chore_error = {};   ///< why the last chore stopped early
+    std::uint64_t rows_pruned = 0;  ///< by keep_rows()
 };
+
+class ledger_writer;
 
 class ledger {
 public:
@@ -90,6 +96,17 @@ public:
     bool flush(double seconds);
 
     ledger_health health() const;
+
+    /// A long piece of work on the file, done on the writer's thread between batches of rows, a slice of some
+    /// milliseconds at a time: returns whether there is more to do.
+    using chore = std::function<bool(ledger_writer&)>;
+    /// Waits for its end; throws what it threw, std::runtime_error where the file can't be written.
+    void run(chore work);
+    /// Does not wait: health() tells of it. false: one that was started so is still at work.
+    bool start(std::string name, chore work);
+    /// Rows older than that many whole UTC days are pruned, now and then; 0: never. Sums stay.
+    void keep_rows(unsigned days);
+    const std::string& path() const noexcept;
 
     /// Grouped sums, largest cost first (days in order). The first of the pair is the group's name.
     std::vector<std::pair<std::string, usage_sum>> usage(const usage_query& q) const;

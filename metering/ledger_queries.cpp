@@ -1,12 +1,17 @@
 #include "metering/ledger_queries.hpp"
 
 #include "metering/ledger_schema.hpp"
+#include "metering/rollups.hpp"
 #include "metering/sqlite.hpp"
 
 #include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdio>
+#include <functional>
+#include <optional>
+#include <tuple>
+#include <unordered_map>
 
 namespace keyhole::metering::queries {
 
@@ -27,11 +32,15 @@ struct pieces {
     std::int64_t since, hours_from, days_from, days_until, hours_until, until;
 };
 
-pieces split(std::int64_t since, std::int64_t until)
+/// Before `kept_from` (a day's begin) rows and hours are gone: a range's edges there are whole days.
+pieces split(std::int64_t since, std::int64_t until, std::int64_t kept_from)
 {
     pieces p{};
     p.since = std::max<std::int64_t>(since, 0);
     p.until = std::max(until, p.since);
+    if (p.since == p.until) return {p.since, p.since, p.since, p.since, p.since, p.since};
+    if (p.since < kept_from) p.since = p.since / schema::day_us * schema::day_us;
+    if (p.until < kept_from) p.until = ceil_to(p.until, schema::day_us);
     p.hours_from = std::min(ceil_to(p.since, schema::hour_us), p.until);
     p.hours_until = std::max(p.until / schema::hour_us * schema::hour_us, p.hours_from);
     p.days_from = std::min(ceil_to(p.hours_from, schema::day_us), p.hours_until);
@@ -39,49 +48,45 @@ pieces split(std::int64_t since, std::int64_t until)
     return p;
 }
 
-struct grouping {
-    const char* row_key;     ///< over `requests`
-    const char* rollup_key;  ///< over a roll-up; nullptr: the roll-ups do not know it
-};
+using rollups::dimension;
 
-grouping grouping_of(group_by by)
+dimension dimension_of(group_by by)
 {
     switch (by) {
-    case group_by::none:
-        return {"''", "''"};
     case group_by::session:
-        return {"session", "session"};
+        return dimension::session;
     case group_by::account:
-        return {"account", "account"};
+        return dimension::account;
     case group_by::sandbox:
-        return {"sandbox", "sandbox"};
+        return dimension::sandbox;
     case group_by::run:
-        return {"run", nullptr};
+        return dimension::run;
     case group_by::model:
-        return {schema::counted_model_sql, "model"};
+        return dimension::model;
     case group_by::provider:
-        return {"provider", "provider"};
+        return dimension::provider;
     case group_by::route:
-        return {"route", nullptr};
-    case group_by::day:
-        return {"ended_us / 86400000000", nullptr};  // the roll-ups' own key depends on the table
+        return dimension::route;
     case group_by::outcome:
-        return {"outcome", nullptr};
+        return dimension::outcome;
     case group_by::source:
-        return {"source", nullptr};
+        return dimension::source;
+    case group_by::none:
+    case group_by::day:
+        break;
     }
-    return {"''", "''"};
+    return dimension::none;
 }
 
-/// " AND session = ?3 …" for the filters that are set; each value is bound once, by number.
+/// " AND session = ?10 …" for the filters that are set; each value is bound once, by number.
 class filters {
 public:
     explicit filters(const usage_query& q)
-        : values_{{{"session", q.session},
-                   {"account", q.account},
-                   {"sandbox", q.sandbox},
-                   {"provider", q.provider},
-                   {"model", q.model}}}
+        : values_{{{dimension::session, q.session},
+                   {dimension::account, q.account},
+                   {dimension::sandbox, q.sandbox},
+                   {dimension::provider, q.provider},
+                   {dimension::model, q.model}}}
     {
     }
     std::string on_rows() const { return text(schema::counted_model_sql); }
@@ -92,6 +97,16 @@ public:
             if (!values_[i].second.empty()) s.bind(first + static_cast<int>(i), values_[i].second);
         }
     }
+    unsigned count() const
+    {
+        return static_cast<unsigned>(
+            std::ranges::count_if(values_, [](const auto& v) { return !v.second.empty(); }));
+    }
+    /// The only filter there is.
+    std::pair<dimension, std::string_view> lone() const
+    {
+        return *std::ranges::find_if(values_, [](const auto& v) { return !v.second.empty(); });
+    }
 
 private:
     static constexpr int first = 10;
@@ -99,59 +114,218 @@ private:
     {
         std::string sql;
         for (std::size_t i = 0; i < values_.size(); ++i) {
-            const auto& [column, value] = values_[i];
+            const auto& [d, value] = values_[i];
             if (value.empty()) continue;
-            sql += " AND " + std::string(column == "model" ? model : column) + " = ?" +
-                   std::to_string(first + static_cast<int>(i));
+            const std::string column(d == dimension::model ? model : rollups::column_of(d));
+            sql += " AND " + column + " = ?" + std::to_string(first + static_cast<int>(i));
+            // Said again because a parameter does not prove it: the indexes leave the empty ones out.
+            if (d == dimension::account || d == dimension::sandbox) sql += " AND " + column + " <> ''";
         }
         return sql;
     }
-    std::array<std::pair<std::string_view, std::string_view>, 5> values_;
+    std::array<std::pair<dimension, std::string_view>, 5> values_;
 };
 
-std::string sum_names(bool summed)
+const std::string& sum_columns()
 {
-    std::string text;
-    usage_sum s;
-    schema::each_sum(s, [&](const std::string& name, std::int64_t) {
-        text += summed ? ", sum(" + name + ")" : ", " + name;
-    });
+    static const std::string text = [] {
+        std::string columns;
+        usage_sum s;
+        schema::each_sum(s, [&](const std::string& name, std::int64_t) { columns += ", " + name; });
+        return columns;
+    }();
     return text;
 }
 
-std::string usage_sql(const usage_query& q, const filters& where)
+/// Which margin answers for whole days, and which of its lines; nullopt: the question has two dimensions or
+/// more, and the cubes answer it.
+struct margin {
+    dimension of = dimension::none;
+    std::optional<std::string_view> name = std::nullopt;  ///< one line a day
+};
+
+std::optional<margin> margin_for(const usage_query& q, const filters& where)
 {
-    const grouping by = grouping_of(q.by);
-    const bool by_day = q.by == group_by::day;
-    const bool rollups = by.rollup_key != nullptr || by_day;
-    const auto from_rows = [&](const char* range) {
-        return "SELECT " + std::string(by.row_key) + " AS name, " + schema::row_as_sums() +
-               " FROM requests WHERE " + range + where.on_rows();
-    };
-    const auto from_rollup = [&](const char* table, const char* range, const char* day) {
-        return " UNION ALL SELECT " + std::string(by_day ? day : by.rollup_key) + sum_names(false) +
-               " FROM " + table + " WHERE " + range + where.on_rollups();
-    };
-    std::string inner;
-    if (rollups) {
-        inner =
-            from_rows("ended_us >= ?1 AND ended_us < ?2") + " UNION ALL " +
-            from_rows("ended_us >= ?5 AND ended_us < ?6") +
-            from_rollup("usage_hourly", "bucket >= ?2 / 3600000000 AND bucket < ?3 / 3600000000",
-                        "bucket / 24") +
-            from_rollup("usage_daily", "bucket >= ?3 / 86400000000 AND bucket < ?4 / 86400000000", "bucket") +
-            from_rollup("usage_hourly", "bucket >= ?4 / 3600000000 AND bucket < ?5 / 3600000000",
-                        "bucket / 24");
-    } else {
-        inner = from_rows("ended_us >= ?1 AND ended_us < ?6");
-    }
-    std::string columns = "name";
-    usage_sum s;
-    schema::each_sum(s, [&](const std::string& name, std::int64_t) { columns += ", " + name; });
-    return "WITH pieces (" + columns + ") AS (" + inner + ") SELECT name" + sum_names(true) +
-           " FROM pieces GROUP BY name ORDER BY " +
-           (by_day ? std::string("name") : "sum(cost_nano_usd) DESC, sum(requests) DESC, name") + " LIMIT ?7";
+    if (where.count() == 0) return margin{dimension_of(q.by)};
+    if (where.count() > 1) return std::nullopt;
+    const auto [d, value] = where.lone();
+    const bool same = q.by == group_by::none || q.by == group_by::day || dimension_of(q.by) == d;
+    return same ? std::optional(margin{d, value}) : std::nullopt;
 }
+
+/// Adds up lines of (name, sums) under their names.
+class tally {
+public:
+    explicit tally(const usage_query& q) : by_(q.by) {}
+
+    void line(const sqlite::statement& s)
+    {
+        usage_sum sum;
+        int column = 0;
+        schema::each_sum(sum, [&](const char*, std::int64_t& value) { value = s.integer(++column); });
+        add(s.text(0), sum);
+    }
+    void row(const record& r)
+    {
+        switch (by_) {
+        case group_by::none:
+            return add({}, schema::sum_of(r));
+        case group_by::session:
+            return add(r.session.view(), schema::sum_of(r));
+        case group_by::account:
+            return add(r.account.view(), schema::sum_of(r));
+        case group_by::sandbox:
+            return add(r.sandbox.view(), schema::sum_of(r));
+        case group_by::run:
+            return add(r.run.view(), schema::sum_of(r));
+        case group_by::model:
+            return add(schema::counted_model(r), schema::sum_of(r));
+        case group_by::provider:
+            return add(r.provider.view(), schema::sum_of(r));
+        case group_by::route:
+            return add(r.route.view(), schema::sum_of(r));
+        case group_by::day:
+            return add(std::to_string(r.ended_us / schema::day_us), schema::sum_of(r));
+        case group_by::outcome:
+            return add(to_string(r.end), schema::sum_of(r));
+        case group_by::source:
+            return add(to_string(r.source), schema::sum_of(r));
+        }
+    }
+
+    /// Largest cost first, days in order.
+    std::vector<std::pair<std::string, usage_sum>> sorted(std::size_t limit) &&
+    {
+        std::vector<std::pair<std::string, usage_sum>> all;
+        all.reserve(sums_.size());
+        for (auto& [name, sum] : sums_) {
+            all.emplace_back(name, sum);
+        }
+        const std::size_t shown = std::min(limit, all.size());
+        const auto middle = all.begin() + static_cast<std::ptrdiff_t>(shown);
+        std::ranges::partial_sort(all, middle, [&](const auto& a, const auto& b) {
+            if (by_ == group_by::day) return std::stoll(a.first) < std::stoll(b.first);
+            const auto key = [](const auto& g) {
+                return std::tuple(-g.second.cost_nano_usd, -g.second.requests, std::string_view(g.first));
+            };
+            return key(a) < key(b);
+        });
+        all.resize(shown);
+        return all;
+    }
+
+private:
+    struct text_hash {
+        using is_transparent = void;
+        std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
+    };
+    void add(std::string_view name, const usage_sum& sum)
+    {
+        auto at = sums_.find(name);
+        if (at == sums_.end()) at = sums_.emplace(std::string(name), usage_sum{}).first;
+        schema::add(at->second, sum);
+    }
+    group_by by_;
+    std::unordered_map<std::string, usage_sum, text_hash, std::equal_to<>> sums_;
+};
+
+/// One question over one snapshot of the file.
+class report {
+public:
+    report(sqlite::connection& db, const usage_query& q) : db_(db), q_(q), where_(q), sums_(q) {}
+
+    std::vector<std::pair<std::string, usage_sum>> answer() &&
+    {
+        const std::optional<margin> m = margin_for(q_, where_);
+        if (m && q_.by != group_by::day && q_.since_us <= 0 && q_.until_us == INT64_MAX) {
+            over_all_time(*m);
+            return std::move(sums_).sorted(q_.limit);
+        }
+        const pieces p = split(q_.since_us, q_.until_us, kept_from());
+        rows(p.since, p.hours_from);
+        hours(p.hours_from, p.days_from);
+        if (m)
+            margins(*m, p.days_from, p.days_until);
+        else
+            cube("usage_daily", q_.by == group_by::day ? "bucket" : nullptr, p.days_from / schema::day_us,
+                 p.days_until / schema::day_us);
+        hours(p.days_until, p.hours_until);
+        rows(p.hours_until, p.until);
+        return std::move(sums_).sorted(q_.limit);
+    }
+
+private:
+    std::int64_t kept_from()
+    {
+        return db_.integer("SELECT value FROM facts WHERE name = 'pruned_before_us'");
+    }
+    void add_lines(sqlite::statement& s)
+    {
+        while (s.step()) {
+            sums_.line(s);
+        }
+    }
+    void rows(std::int64_t since, std::int64_t until)
+    {
+        if (since >= until) return;
+        sqlite::statement s =
+            db_.prepare("SELECT " + schema::row_columns() +
+                        " FROM requests WHERE ended_us >= ?1 AND ended_us < ?2" + where_.on_rows());
+        s.bind(1, since).bind(2, until);
+        where_.bind(s);
+        while (s.step()) {
+            sums_.row(schema::read_row(s));
+        }
+    }
+    void hours(std::int64_t since, std::int64_t until)
+    {
+        cube("usage_hourly", q_.by == group_by::day ? "bucket / 24" : nullptr, since / schema::hour_us,
+             until / schema::hour_us);
+    }
+    /// `day`: what names the group where days are asked for.
+    void cube(const std::string& table, const char* day, std::int64_t from, std::int64_t to)
+    {
+        if (from >= to) return;
+        const dimension by = dimension_of(q_.by);
+        const std::string name = day != nullptr ? day : by == dimension::none ? "''" : rollups::column_of(by);
+        sqlite::statement s = db_.prepare("SELECT " + name + sum_columns() + " FROM " + table +
+                                          " WHERE bucket >= ?1 AND bucket < ?2" + where_.on_rollups());
+        s.bind(1, from).bind(2, to);
+        where_.bind(s);
+        add_lines(s);
+    }
+    void margins(const margin& m, std::int64_t since, std::int64_t until)
+    {
+        if (since >= until) return;
+        const std::string name = q_.by == group_by::day ? "day" : q_.by == group_by::none ? "''" : "name";
+        sqlite::statement s =
+            db_.prepare("SELECT " + name + sum_columns() +
+                        " FROM usage_margins WHERE dimension = ?1 AND day >= ?2 AND day < ?3" +
+                        (m.name ? " AND name = ?4" : ""));
+        s.bind(1, static_cast<std::int64_t>(m.of)).bind(2, since / schema::day_us);
+        s.bind(3, until / schema::day_us);
+        if (m.name) s.bind(4, *m.name);
+        add_lines(s);
+    }
+    void over_all_time(const margin& m)
+    {
+        const std::string name = q_.by == group_by::none ? "''" : "name";
+        sqlite::statement s = db_.prepare(
+            "SELECT " + name + sum_columns() + " FROM usage_margins WHERE dimension = ?1 AND day = -1" +
+            (m.name ? " AND name = ?2" : " ORDER BY cost_nano_usd DESC, requests DESC, name LIMIT ?2"));
+        s.bind(1, static_cast<std::int64_t>(m.of));
+        if (m.name)
+            s.bind(2, *m.name);
+        else
+            s.bind(2, std::int64_t{q_.limit});
+        add_lines(s);
+    }
+
+    sqlite::connection& db_;
+    const usage_query& q_;
+    filters where_;
+    tally sums_;
+};
 
 std::string day_name(std::int64_t day)
 {
@@ -196,23 +370,13 @@ void walk(const std::string& path, const usage_query& q, bool newest_first, std:
 
 std::vector<std::pair<std::string, usage_sum>> usage(const std::string& path, const usage_query& q)
 {
-    const filters where(q);
-    const pieces p = split(q.since_us, q.until_us);
     sqlite::connection db = open_for_reading(path);
-    sqlite::statement s = db.prepare(usage_sql(q, where));
-    const bool rollups = grouping_of(q.by).rollup_key != nullptr || q.by == group_by::day;
-    s.bind(1, p.since).bind(6, p.until).bind(7, std::int64_t{q.limit});
-    if (rollups) {
-        s.bind(2, p.hours_from).bind(3, p.days_from).bind(4, p.days_until).bind(5, p.hours_until);
-    }
-    where.bind(s);
-
-    std::vector<std::pair<std::string, usage_sum>> groups;
-    while (s.step()) {
-        auto& [name, sum] = groups.emplace_back();
-        name = q.by == group_by::day ? day_name(s.integer(0)) : std::string(s.text(0));
-        int column = 0;
-        schema::each_sum(sum, [&](const char*, std::int64_t& value) { value = s.integer(++column); });
+    db.exec("BEGIN");  // one snapshot for all that is read
+    auto groups = report(db, q).answer();
+    if (q.by == group_by::day) {
+        for (auto& [name, sum] : groups) {
+            name = day_name(std::stoll(name));
+        }
     }
     return groups;
 }
@@ -238,18 +402,26 @@ bool answer_billed(const std::string& path, std::string_view answer_id)
     sqlite::statement s = db.prepare(
         "SELECT 1 FROM requests WHERE answer_id = ?1 AND answer_id <> '' AND source <> 'none' LIMIT 1");
     s.bind(1, answer_id);
-    return s.step();
+    if (s.step()) return true;
+    sqlite::statement pruned =
+        db.prepare("SELECT 1 FROM pruned_answers WHERE answer_id = ?1 AND answer_id <> '' AND billed <> 0");
+    pruned.bind(1, answer_id);
+    return pruned.step();
 }
 
 std::pair<std::string, std::string> made_by(const std::string& path, std::string_view answer_id)
 {
     sqlite::connection db = open_for_reading(path);
-    sqlite::statement s =
-        db.prepare("SELECT session, account FROM requests WHERE answer_id = ?1 AND answer_id <> '' "
-                   "ORDER BY ended_us LIMIT 1");
-    s.bind(1, answer_id);
-    if (!s.step()) return {};
-    return {std::string(s.text(0)), std::string(s.text(1))};
+    // What was pruned came first.
+    for (const char* sql : {"SELECT session, account FROM pruned_answers WHERE answer_id = ?1",
+                            "SELECT session, account FROM requests WHERE answer_id = ?1 AND answer_id <> '' "
+                            "ORDER BY ended_us LIMIT 1"})
+    {
+        sqlite::statement s = db.prepare(sql);
+        s.bind(1, answer_id);
+        if (s.step()) return {std::string(s.text(0)), std::string(s.text(1))};
+    }
+    return {};
 }
 
 }  // namespace keyhole::metering::queries

@@ -1,5 +1,7 @@
 #include "metering/ledger_schema.hpp"
 
+#include "metering/rollups.hpp"
+
 #include <algorithm>
 #include <concepts>
 #include <stdexcept>
@@ -10,7 +12,7 @@ namespace {
 
 /// "KHLG": marks the file as a ledger, so that another program's database is never written to.
 constexpr std::int64_t application_id = 0x4B484C47;
-constexpr std::int64_t newest_version = 1;
+constexpr std::int64_t newest_version = 2;
 
 // Version 1. Never edited once released: a change is a further step in migrate().
 constexpr const char* version_1 = R"sql(
@@ -38,35 +40,22 @@ CREATE INDEX requests_by_sandbox ON requests (sandbox, ended_us) WHERE sandbox <
 CREATE INDEX requests_by_answer ON requests (answer_id) WHERE answer_id <> '';
 )sql";
 
-constexpr const char* rollup_columns = R"sql(
-    bucket INTEGER NOT NULL,
-    session TEXT NOT NULL, account TEXT NOT NULL, sandbox TEXT NOT NULL, provider TEXT NOT NULL, model TEXT NOT NULL,
-    requests INTEGER NOT NULL,
-    input INTEGER NOT NULL, cache_read INTEGER NOT NULL, cache_write_5m INTEGER NOT NULL, cache_write_1h INTEGER NOT NULL,
-    output INTEGER NOT NULL, output_reasoning INTEGER NOT NULL, input_audio INTEGER NOT NULL, output_audio INTEGER NOT NULL,
-    input_image INTEGER NOT NULL, output_image INTEGER NOT NULL, web_searches INTEGER NOT NULL,
-    cost_nano_usd INTEGER NOT NULL,
-    unpriced_requests INTEGER NOT NULL, estimated_requests INTEGER NOT NULL, unknown_requests INTEGER NOT NULL,
-    errors INTEGER NOT NULL,
-    PRIMARY KEY (bucket, session, account, sandbox, provider, model)
+// Version 1 had roll-ups, too: version 2 makes them anew from the rows, none of which had been pruned by
+// then.
+constexpr const char* from_1_to_2 = R"sql(
+DROP TABLE IF EXISTS usage_hourly;
+DROP TABLE IF EXISTS usage_daily;
+ALTER TABLE requests ADD COLUMN beyond_model TEXT NOT NULL DEFAULT '';
+ALTER TABLE requests ADD COLUMN beyond_input INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE requests ADD COLUMN beyond_cache_read INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE requests ADD COLUMN beyond_cache_write_5m INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE requests ADD COLUMN beyond_cache_write_1h INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE requests ADD COLUMN beyond_output INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE facts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE pruned_answers (
+    answer_id TEXT PRIMARY KEY, session TEXT NOT NULL, account TEXT NOT NULL, billed INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 )sql";
-
-void create_version_1(sqlite::connection& db)
-{
-    db.exec(version_1);
-    for (const std::string table : {"usage_hourly", "usage_daily"}) {
-        db.exec(std::string("CREATE TABLE ")
-                    .append(table)
-                    .append(" (")
-                    .append(rollup_columns)
-                    .append(") STRICT, WITHOUT ROWID"));
-        db.exec(std::string("CREATE INDEX ")
-                    .append(table)
-                    .append("_by_session ON ")
-                    .append(table)
-                    .append(" (session, bucket)"));
-    }
-}
 
 template <class Enum>
 Enum from_text(std::string_view text, Enum last, Enum otherwise) noexcept
@@ -151,7 +140,13 @@ void migrate(sqlite::connection& db, const std::string& path)
     if (version == newest_version) return;
     sqlite::transaction t(db);
     // Another process may have migrated while this one waited for the lock.
-    if (db.integer("PRAGMA user_version") < 1) create_version_1(db);
+    const std::int64_t found = db.integer("PRAGMA user_version");
+    if (found < 1) db.exec(version_1);
+    if (found < 2) {
+        db.exec(from_1_to_2);
+        rollups::create(db);
+        rollups::rebuild(db);
+    }
     db.exec("PRAGMA application_id = " + std::to_string(application_id));
     db.exec("PRAGMA user_version = " + std::to_string(newest_version));
     t.commit();
@@ -168,6 +163,14 @@ const std::string& row_columns()
         return columns;
     }();
     return text;
+}
+
+int row_column_count()
+{
+    int n = 0;
+    record r;
+    each_field(r, [&](const char*, const auto&) { ++n; });
+    return n;
 }
 
 const std::string& insert_row()
@@ -194,36 +197,25 @@ record read_row(const sqlite::statement& s)
     return r;
 }
 
+bool is_unpriced(const record& r) noexcept
+{
+    return !r.priced && (r.counts.total() > 0 || r.counts.web_searches > 0 || r.beyond.total() > 0);
+}
+
 usage_sum sum_of(const record& r) noexcept
 {
     usage_sum s;
     s.requests = 1;
     s.counts = r.counts;
+    s.beyond_tokens = r.beyond.total();
     s.cost_nano_usd = r.cost_nano_usd;
-    s.unpriced_requests = !r.priced && (r.counts.total() > 0 || r.counts.web_searches > 0) ? 1 : 0;
+    s.unpriced_requests = is_unpriced(r) ? 1 : 0;
     s.estimated_requests =
         r.source == usage_source::estimated || r.source == usage_source::provider_partial ? 1 : 0;
     s.unknown_requests =
         r.source == usage_source::none && r.format != wire::none && r.status > 0 && r.status < 400 ? 1 : 0;
     s.errors = r.end != outcome::ok ? 1 : 0;
     return s;
-}
-
-const std::string& row_as_sums()
-{
-    static const std::string text = [] {
-        const std::string tokens =
-            "input + cache_read + cache_write_5m + cache_write_1h + output + output_reasoning + input_audio"
-            " + output_audio + input_image + output_image + web_searches";
-        return "1, input, cache_read, cache_write_5m, cache_write_1h, output, output_reasoning, input_audio, "
-               "output_audio, "
-               "input_image, output_image, web_searches, cost_nano_usd, "
-               "(priced = 0 AND " +
-               tokens +
-               " > 0), (source IN ('estimated', 'provider_partial')), "
-               "(source = 'none' AND wire <> 'none' AND status > 0 AND status < 400), (outcome <> 'ok')";
-    }();
-    return text;
 }
 
 void add(usage_sum& to, const usage_sum& more) noexcept
@@ -241,24 +233,6 @@ void add(usage_sum& to, const usage_sum& more) noexcept
 std::string_view counted_model(const record& r) noexcept
 {
     return r.model.empty() ? r.answered_model.view() : r.model.view();
-}
-
-std::string upsert_rollup(std::string_view table)
-{
-    std::string columns = "bucket, session, account, sandbox, provider, model";
-    std::string marks = "?, ?, ?, ?, ?, ?";
-    std::string updates;
-    usage_sum s;
-    each_sum(s, [&](const std::string& name, std::int64_t) {
-        columns += ", " + name;
-        marks += ", ?";
-        // A sum past 64 bits would become a REAL, which the strict table refuses for ever; it stays at the
-        // bound instead.
-        updates += (updates.empty() ? "" : ", ") + name + " = min(" + name + " + excluded." + name +
-                   ", 9200000000000000000)";
-    });
-    return "INSERT INTO " + std::string(table) + " (" + columns + ") VALUES (" + marks +
-           ") ON CONFLICT (bucket, session, account, sandbox, provider, model) DO UPDATE SET " + updates;
 }
 
 }  // namespace keyhole::metering::schema

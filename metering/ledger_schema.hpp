@@ -67,6 +67,12 @@ void each_field(Record& r, Visitor&& visit)
     visit("ended_us", r.ended_us);
     visit("bytes_in", r.bytes_in);
     visit("bytes_out", r.bytes_out);
+    visit("beyond_model", r.beyond_model);
+    visit("beyond_input", r.beyond.input);
+    visit("beyond_cache_read", r.beyond.cache_read);
+    visit("beyond_cache_write_5m", r.beyond.cache_write_5m);
+    visit("beyond_cache_write_1h", r.beyond.cache_write_1h);
+    visit("beyond_output", r.beyond.output);
 }
 
 /// The sums of a roll-up in the order of its columns.
@@ -85,6 +91,7 @@ void each_sum(Sum& s, Visitor&& visit)
     visit("input_image", s.counts.input_image);
     visit("output_image", s.counts.output_image);
     visit("web_searches", s.counts.web_searches);
+    visit("beyond_tokens", s.beyond_tokens);
     visit("cost_nano_usd", s.cost_nano_usd);
     visit("unpriced_requests", s.unpriced_requests);
     visit("estimated_requests", s.estimated_requests);
@@ -94,6 +101,7 @@ void each_sum(Sum& s, Visitor&& visit)
 
 /// "request_id, session, …"
 const std::string& row_columns();
+int row_column_count();
 /// INSERT of one row; a request id that is there already changes nothing.
 const std::string& insert_row();
 void bind_row(sqlite::statement& s, const record& r);
@@ -103,14 +111,10 @@ record read_row(const sqlite::statement& s);
 /// What one row adds to the sums of its hour and day.
 usage_sum sum_of(const record& r) noexcept;
 void add(usage_sum& to, const usage_sum& more) noexcept;
-/// The same as SQL expressions over `requests`, in the order of each_sum.
-const std::string& row_as_sums();
+/// Had usage, but no price.
+bool is_unpriced(const record& r) noexcept;
 /// The model that a row is counted under: the requested one, or what answered where the request named none.
 std::string_view counted_model(const record& r) noexcept;
 inline constexpr const char* counted_model_sql = "CASE WHEN model = '' THEN answered_model ELSE model END";
-
-/// INSERT … ON CONFLICT of one line of a roll-up; parameters: bucket, session, account, sandbox, provider,
-/// model, then each_sum.
-std::string upsert_rollup(std::string_view table);
 
 }  // namespace keyhole::metering::schema

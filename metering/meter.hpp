@@ -33,6 +33,7 @@ struct reading {
     /// Billed beside `counts` and not in them: Anthropic's usage.iterations (compaction, advisor, fallback)
     /// counts work that the usage beside it leaves out. Zero on every other wire.
     token_counts beyond;
+    std::string beyond_model;  ///< whose work that was, where it was not the answering model's
     bool damaged =
         false;  ///< a part of the body could not be read: bad JSON, a frame's checksum, bad compression
 };

@@ -248,9 +248,11 @@ cost price_table::price(std::string_view provider, std::string_view model, std::
         at = &t.at;
         service_tiers = &t.service_tiers;
     }
-    if (is_standard(service_tier)) return {total_cost(*at, counts), true};
+    // Searches that were made and have no price are not free.
+    const auto knows = [&](const rates& r) { return counts.web_searches <= 0 || r.web_search >= 0; };
+    if (is_standard(service_tier)) return {total_cost(*at, counts), knows(*at)};
     for (const auto& [name, tier] : *service_tiers) {
-        if (name == service_tier) return {total_cost(tier, counts), true};
+        if (name == service_tier) return {total_cost(tier, counts), knows(tier)};
     }
     return {total_cost(*at, counts), false};
 }

@@ -28,7 +28,7 @@ struct rates {
     std::int64_t output_audio = -1;      ///< falls back to output
     std::int64_t input_image = -1;       ///< falls back to input
     std::int64_t output_image = -1;      ///< falls back to output
-    std::int64_t web_search = -1;        ///< nano-USD a call (not per million); falls back to 0
+    std::int64_t web_search = -1;        ///< nano-USD a call (not per million); not given: calls are unpriced
 };
 
 /// Above this many input tokens (cached ones included) the whole request is billed at these rates.

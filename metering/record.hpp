@@ -88,6 +88,11 @@ struct record {
     std::int64_t ended_us = 0;
     std::int64_t bytes_in = 0;   ///< request body, from the agent
     std::int64_t bytes_out = 0;  ///< answer body, from the provider
+    /// Billed beside `counts` and disjoint from them: work that Anthropic lists in usage.iterations and
+    /// leaves out of the usage itself (compaction, an advisor, a model that was fallen back from). Its output
+    /// is not broken down.
+    token_counts beyond;
+    fixed_text<96> beyond_model;  ///< whose work that was, where it was another model's
 };
 static_assert(std::is_trivially_copyable_v<record>);
 

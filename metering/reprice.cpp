@@ -16,11 +16,6 @@ void add_up(std::int64_t& sum, std::int64_t more) noexcept
     if (__builtin_add_overflow(sum, more, &sum)) sum = INT64_MAX;
 }
 
-bool is_unpriced(const record& r, bool priced) noexcept
-{
-    return !priced && (r.counts.total() > 0 || r.counts.web_searches > 0);
-}
-
 /// Both are sums of costs, never negative: their difference fits.
 std::int64_t change(const repriced& r) noexcept
 {
@@ -33,31 +28,61 @@ cost price_of(const record& r, const price_table& prices)
 {
     if (r.source == usage_source::none) return {};
     const bool answered = prices.find(r.provider.view(), r.answered_model.view()) != nullptr;
-    return prices.price(r.provider.view(), answered ? r.answered_model.view() : r.model.view(),
-                        r.service_tier.view(), r.counts);
+    const std::string_view model = answered ? r.answered_model.view() : r.model.view();
+    cost sum = prices.price(r.provider.view(), model, r.service_tier.view(), r.counts);
+    if (r.beyond.total() == 0) return sum;
+    // A request of its own for the provider's bill: its context tier is its own input's.
+    const cost more = prices.price(r.provider.view(), r.beyond_model.empty() ? model : r.beyond_model.view(),
+                                   r.service_tier.view(), r.beyond);
+    add_up(sum.nano_usd, more.nano_usd);
+    sum.priced = sum.priced && more.priced;
+    return sum;
+}
+
+void book_at(record& r, const price_table& prices)
+{
+    if (r.source == usage_source::none) return;
+    const cost now = price_of(r, prices);
+    r.cost_nano_usd = now.nano_usd;
+    r.priced = now.priced;
+    if (now.priced)
+        r.price_version = prices.version();
+    else
+        r.price_version.length = 0;
+}
+
+void repriced_groups::add(const record& was, const record& is)
+{
+    repriced& g = groups_[{std::string(was.provider.view()), std::string(schema::counted_model(was))}];
+    ++g.requests;
+    add_up(g.booked_nano_usd, was.cost_nano_usd);
+    add_up(g.nano_usd, is.cost_nano_usd);
+    g.booked_unpriced += schema::is_unpriced(was) ? 1 : 0;
+    g.unpriced += schema::is_unpriced(is) ? 1 : 0;
+}
+
+std::vector<repriced> repriced_groups::sorted() const
+{
+    std::vector<repriced> out;
+    for (const auto& [name, group] : groups_) {
+        out.push_back(group);
+        out.back().provider = name.first;
+        out.back().model = name.second;
+    }
+    std::ranges::stable_sort(out, std::greater<>{}, change);
+    return out;
 }
 
 std::vector<repriced> reprice(const ledger& books, const usage_query& q, const price_table& prices)
 {
-    std::map<std::pair<std::string, std::string>, repriced> groups;
+    repriced_groups groups;
     books.each_row(q, [&](const record& r) {
-        repriced& g = groups[{std::string(r.provider.view()), std::string(schema::counted_model(r))}];
-        const cost now = price_of(r, prices);
-        ++g.requests;
-        add_up(g.booked_nano_usd, r.cost_nano_usd);
-        add_up(g.nano_usd, now.nano_usd);
-        g.booked_unpriced += is_unpriced(r, r.priced) ? 1 : 0;
-        g.unpriced += is_unpriced(r, now.priced) ? 1 : 0;
+        record now = r;
+        book_at(now, prices);
+        groups.add(r, now);
         return true;
     });
-    std::vector<repriced> out;
-    for (auto& [name, group] : groups) {
-        group.provider = name.first;
-        group.model = name.second;
-        out.push_back(std::move(group));
-    }
-    std::ranges::stable_sort(out, std::greater<>{}, change);
-    return out;
+    return groups.sorted();
 }
 
 }  // namespace keyhole::metering

@@ -109,7 +109,7 @@ void sums::add(const record& r, std::int64_t overhead_us) noexcept
         add_bounded(tokens[i], std::max<std::int64_t>(r.counts.*token_buckets[i].second, 0));
     add_bounded(web_searches, std::max<std::int64_t>(r.counts.web_searches, 0));
     add_bounded(cost_nano_usd, std::max<std::int64_t>(r.cost_nano_usd, 0));
-    unpriced += !r.priced && (r.counts.total() > 0 || r.counts.web_searches > 0);
+    unpriced += !r.priced && (r.counts.total() > 0 || r.counts.web_searches > 0 || r.beyond.total() > 0);
     mismatches += r.total_mismatch;
     ++sources[static_cast<std::size_t>(r.source) % source_kinds];
     const auto observe = [](histogram& into, std::span<const std::int64_t> bounds, std::int64_t from,

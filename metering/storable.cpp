@@ -80,7 +80,7 @@ bool make_storable(record& r) noexcept
     bool good = true;
     const auto texts = [&](auto&... text) { ((good = clean(text) && good), ...); };
     texts(r.session, r.account, r.sandbox, r.run, r.attempt, r.provider, r.route, r.model, r.answered_model,
-          r.provider_request_id, r.answer_id, r.service_tier, r.error, r.price_version);
+          r.provider_request_id, r.answer_id, r.service_tier, r.error, r.price_version, r.beyond_model);
 
     const auto bounds = [&](std::int64_t most, auto&... value) {
         ((good = bound(value, most) && good), ...);
@@ -88,6 +88,8 @@ bool make_storable(record& r) noexcept
     token_counts& c = r.counts;
     bounds(most_tokens, c.input, c.cache_read, c.cache_write_5m, c.cache_write_1h, c.output,
            c.output_reasoning, c.input_audio, c.output_audio, c.input_image, c.output_image, c.web_searches);
+    token_counts& b = r.beyond;
+    bounds(most_tokens, b.input, b.cache_read, b.cache_write_5m, b.cache_write_1h, b.output);
     bounds(most_nano_usd, r.cost_nano_usd, r.provider_cost_nano_usd, r.reserved_nano_usd);
     bounds(latest_us, r.received_us, r.forwarded_us, r.first_byte_us, r.first_token_us, r.ended_us);
     bounds(INT64_MAX, r.bytes_in, r.bytes_out);

@@ -37,6 +37,8 @@ constexpr fact_place messages_facts[] = {
     {"message.model", fact::model},
     {"message.usage.service_tier", fact::service_tier},
     {"usage.cost", fact::cost_usd},  // OpenRouter
+    {"usage.iterations[].model", fact::part_model},
+    {"message.usage.iterations[].model", fact::part_model},
     {"delta.text", fact::text},
     {"delta.thinking", fact::text},
     {"delta.partial_json", fact::text},

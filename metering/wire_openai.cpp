@@ -130,6 +130,12 @@ constexpr fact_place responses_facts[] = {
     {"response.service_tier", fact::service_tier},
     {"response.usage.cost", fact::cost_usd},
     {"response.usage.cost_in_usd_ticks", fact::cost_ticks},
+    // Searches are billed by the call and not in the usage: the answer's last form lists them.
+    // https://platform.openai.com/docs/guides/tools-web-search
+    {"output[].type", fact::search_call},
+    {"output[].action.type", fact::search_kind},
+    {"response.output[].type", fact::search_call},
+    {"response.output[].action.type", fact::search_kind},
     {"response.error", fact::error_object},
     {"response.error.code", fact::error_type},
     {"code", fact::error_type, 3},

@@ -122,6 +122,9 @@ enum class fact : std::uint8_t {
     text,        ///< a string of generated text; of several places the lowest rank that says anything counts
     call,        ///< a string that stands once in every tool call
     sealed,      ///< a string of reasoning that only the provider can read
+    part_model,   ///< a string: the model of a part of usage.iterations
+    search_call,  ///< a string: the type of an item that a server tool may have made
+    search_kind,  ///< a string: what such an item did
     cost_usd,    ///< a number of USD
     cost_ticks,  ///< a number of 1e-10 USD
 };

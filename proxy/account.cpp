@@ -23,6 +23,8 @@ void take_usage(exchange& x, metering::record& row, bool complete)
     if (!x.meter) return;
     const auto& r = x.meter->finish(complete);
     row.counts = r.counts;
+    row.beyond = r.beyond;
+    row.beyond_model = r.beyond_model;
     row.source = r.source;
     row.total_mismatch = r.total_mismatch;
     row.provider_cost_nano_usd = r.provider_cost_nano_usd;
@@ -38,6 +40,7 @@ void take_usage(exchange& x, metering::record& row, bool complete)
         (x.repeats_usage || !complete || !x.agent.home().shared().adopted.claim_usage(billed_as)))
     {
         row.counts = {};
+        row.beyond = {};
         row.source = metering::usage_source::none;
         row.provider_cost_nano_usd = 0;
         return;
@@ -140,7 +143,7 @@ void account(exchange& x, metering::outcome end, std::string_view error, std::st
     if (x.counted_drain) shared.drains.fetch_sub(1, std::memory_order_relaxed);
     shared.log.request(row, log_detail);
     const auto cost = row.cost_nano_usd;
-    const auto tokens = row.counts.total();
+    const auto tokens = row.counts.total() + row.beyond.total();
     const auto ended_us = row.ended_us;
     shared.inflight.settle(*x.slot);
     shared.books.submit(*x.slot);  // the row is the writer's from here on

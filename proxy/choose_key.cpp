@@ -18,11 +18,6 @@ void choose_key(exchange& x)
 void judge_key(exchange& x)
 {
     if (!x.key || x.answer.status < 400) return;
-    // Whoever names an organization or a project of his own is refused for that, not for the key
-    // (NO_WAY_AROUND: no session takes a key from the others).
-    const bool own_choice = x.answer.status == 401 && (x.head.get("openai-organization").data() != nullptr ||
-                                                       x.head.get("openai-project").data() != nullptr);
-    if (own_choice) return;
     const auto time = upstream::rest_after(x.answer.status, x.answer.get("retry-after"),
                                            x.answer.get("retry-after-ms"), std::time(nullptr));
     if (!time) return;

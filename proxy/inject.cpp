@@ -35,6 +35,10 @@ constexpr std::array never_forwarded{
     std::string_view("content-length"),
     std::string_view("expect"),
     std::string_view("accept-encoding"),
+    // Whose bill it is, is the operator's to say (headers of the provider).
+    std::string_view("openai-organization"),
+    std::string_view("openai-project"),
+    std::string_view("x-goog-user-project"),
     std::string_view("forwarded"),
     std::string_view("via"),
     std::string_view("x-real-ip"),
@@ -61,6 +65,8 @@ bool stays_behind(const exchange& x, const http::field& f)
                                http::iequals(f.name.substr(0, 10), "x-forwarde")))
         return true;
     if (f.name.size() > 6 && http::iequals(f.name.substr(0, 6), "proxy-")) return true;
+    for (const auto& [name, value] : x.to->provider.headers)
+        if (is_name(f.name, name)) return true;
     for (const auto option : x.head.connection_options)
         if (option.size() == f.name.size() &&
             std::equal(option.begin(), option.end(), f.name.begin(),
@@ -75,8 +81,11 @@ bool stays_behind(const exchange& x, const http::field& f)
 std::string build_upstream_head(const exchange& x, std::optional<std::uint64_t> content_length)
 {
     const auto& provider = x.to->provider;
+    std::size_t configured = 0;
+    for (const auto& [name, value] : provider.headers)
+        configured += name.size() + value.size() + 4;
     std::string out;
-    out.reserve(x.head_text.size() + provider.base_path.size() + x.to->host_header.size() +
+    out.reserve(x.head_text.size() + provider.base_path.size() + x.to->host_header.size() + configured +
                 (x.key ? x.key->size() : 0) + 512);  // never grown: no copy of the key is left behind
     out += x.head.verb_text;
     out += ' ';
@@ -92,6 +101,10 @@ std::string build_upstream_head(const exchange& x, std::optional<std::uint64_t> 
         if (stays_behind(x, f)) continue;
         append_field(out, f.name, f.value);
         named_by_agent = named_by_agent || http::iequals(f.name, "x-client-request-id");
+    }
+    for (const auto& [name, value] : provider.headers) {
+        append_field(out, name, value);
+        named_by_agent = named_by_agent || name == "x-client-request-id";
     }
     // Compressed answers would hide the usage; and what the provider logs can be found again in the ledger.
     append_field(out, "accept-encoding", "identity");

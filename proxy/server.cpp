@@ -77,6 +77,8 @@ public:
         const auto known = store_.load_into(registry_, books_, metering::now_us());
         log_.info("sessions loaded", {{"count", std::to_string(known)}});
         prices_ = rt_->prices;
+        // After the budgets are restored: they need today's rows only, and the sums of what is pruned stay.
+        books_.keep_rows(rt_->settings->ledger.keep_days);
         start_workers();
         bind_listeners();
         meters_.set_gauges_source([this] { return gauges(); });
@@ -265,6 +267,7 @@ private:
             }
             auto next = make_runtime(std::get<config::settings>(std::move(loaded)));
             log_.configure(next->settings->log);
+            books_.keep_rows(next->settings->ledger.keep_days);
             rt_ = next;
             prices_ = next->prices;
             for (const auto& w : workers_)

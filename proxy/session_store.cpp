@@ -235,7 +235,7 @@ std::int64_t used_of(const metering::usage_sum& sum, metering::limit_unit unit)
     case metering::limit_unit::usd:
         return sum.cost_nano_usd;
     case metering::limit_unit::tokens:
-        return sum.counts.total();
+        return sum.counts.total() + sum.beyond_tokens;
     case metering::limit_unit::requests:
         return sum.requests;
     case metering::limit_unit::concurrency:

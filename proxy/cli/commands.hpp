@@ -20,6 +20,8 @@ void register_commands(CLI::App& app, int& exit_code);
 void add_session_commands(CLI::App& app, int& exit_code);
 void add_account_commands(CLI::App& app, int& exit_code);
 void add_usage_commands(CLI::App& app, int& exit_code);
+/// `usage prune` and `usage compact`, below the command that add_usage_commands() made.
+void add_upkeep_commands(CLI::App& usage, int& exit_code);
 void add_top_command(CLI::App& app, int& exit_code);
 void add_run_command(CLI::App& app, int& exit_code);
 

@@ -1,4 +1,4 @@
-// keyhole usage, keyhole usage requests, keyhole status
+// keyhole usage (also --reprice), keyhole usage requests, keyhole status
 #include "metering/budget.hpp"
 #include "proxy/cli/admin_client.hpp"
 #include "proxy/cli/commands.hpp"
@@ -26,6 +26,8 @@ struct usage_options : common_options {
     bool as_csv = false;
     bool as_lines = false;
     bool reprice = false;
+    bool apply = false;
+    bool yes = false;
     std::string prices;  ///< a price file to look at history with
     std::string by = "session";
     std::string since, until, session, sandbox, account, provider, model;
@@ -118,6 +120,7 @@ void usage(const usage_options& o)
                                   "input_image",
                                   "output_image",
                                   "web_searches",
+                                  "beyond_tokens",
                                   "total_tokens",
                                   "cost_nano_usd",
                                   "cost_usd",
@@ -192,7 +195,13 @@ const std::vector<std::string> row_columns{"request_id",
                                            "answer_id",
                                            "price_version",
                                            "bytes_in",
-                                           "bytes_out"};
+                                           "bytes_out",
+                                           "beyond_model",
+                                           "beyond_input",
+                                           "beyond_cache_read",
+                                           "beyond_cache_write_5m",
+                                           "beyond_cache_write_1h",
+                                           "beyond_output"};
 
 void print_lines(const json& rows)
 {
@@ -232,17 +241,15 @@ std::string read_file(const std::string& path)
     return text;
 }
 
-/// What the rows would cost at other prices. Nothing in the ledger changes.
-void reprice(const usage_options& o)
+constexpr std::array repriced_members{"requests",
+                                      "booked_nano_usd",
+                                      "repriced_nano_usd",
+                                      "difference_nano_usd",
+                                      "booked_unpriced_requests",
+                                      "repriced_unpriced_requests"};
+
+std::string repriced_table(const json& groups)
 {
-    const json told = admin_client(o.admin).post_text("/admin/v1/reprice" + query_of(o), read_file(o.prices));
-    const json& groups = told.at("groups");
-    if (o.as_json) return print_json(told);
-    if (o.as_csv)
-        return print_csv(groups,
-                         {"provider", "model", "requests", "booked_nano_usd", "repriced_nano_usd",
-                          "difference_nano_usd", "booked_unpriced_requests", "repriced_unpriced_requests"});
-    if (groups.empty()) return print("nothing was used\n");
     const auto cells = [](const std::string& provider, const json& g) {
         return std::vector<std::string>{provider,
                                         text_of(g, "model"),
@@ -255,15 +262,64 @@ void reprice(const usage_options& o)
     table t({"PROVIDER", "MODEL", ">REQUESTS", ">BOOKED USD", ">REPRICED USD", ">DIFFERENCE", ">UNPRICED"});
     json total = json::object();
     for (const auto& g : groups) {
-        for (const char* member : {"requests", "booked_nano_usd", "repriced_nano_usd", "difference_nano_usd",
-                                   "repriced_unpriced_requests"})
-        {
+        for (const char* member : repriced_members) {
             total[member] = number_of(total, member) + number_of(g, member);
         }
         t.add(cells(text_of(g, "provider"), g));
     }
     if (groups.size() > 1) t.add_total(cells("total", total));
-    print(t.text() + "at prices " + text_of(told, "price_version") + "; the ledger is unchanged\n");
+    return t.text();
+}
+
+/// Books the other prices, part by part; a part that was done stays done if this is broken off.
+json apply_all(const usage_options& o, const std::string& prices)
+{
+    const admin_client proxy(o.admin);
+    const std::string filters = query_of(o);
+    json all{{"changed", 0}, {"groups", json::array()}};
+    std::string after = "0";
+    for (bool done = false; !done;) {
+        const json part = proxy.post_text(
+            "/admin/v1/reprice/apply" + filters + (filters.empty() ? "?" : "&") + "after=" + after, prices);
+        for (const auto& g : part.at("groups")) {
+            json* known = nullptr;
+            for (auto& k : all["groups"]) {
+                if (k.at("provider") == g.at("provider") && k.at("model") == g.at("model")) known = &k;
+            }
+            if (known == nullptr) {
+                all["groups"].push_back(g);
+                continue;
+            }
+            for (const char* member : repriced_members) {
+                (*known)[member] = number_of(*known, member) + number_of(g, member);
+            }
+        }
+        all["changed"] = number_of(all, "changed") + number_of(part, "changed");
+        all["price_version"] = part.at("price_version");
+        after = text_of(part, "after");
+        done = part.at("done").get<bool>();
+    }
+    return all;
+}
+
+/// What the rows would cost at other prices; with --apply and --yes that becomes what they cost.
+void reprice(const usage_options& o)
+{
+    const std::string prices = read_file(o.prices);
+    const bool write = o.apply && o.yes;
+    const json told = write ? apply_all(o, prices)
+                            : admin_client(o.admin).post_text("/admin/v1/reprice" + query_of(o), prices);
+    const json& groups = told.at("groups");
+    if (o.as_json) return print_json(told);
+    if (o.as_csv)
+        return print_csv(groups,
+                         {"provider", "model", "requests", "booked_nano_usd", "repriced_nano_usd",
+                          "difference_nano_usd", "booked_unpriced_requests", "repriced_unpriced_requests"});
+    if (groups.empty()) return print("nothing was used\n");
+    const std::string text = repriced_table(groups) + "at prices " + text_of(told, "price_version") + "; ";
+    if (write) return print(text + grouped(number_of(told, "changed")) + " rows were changed\n");
+    print(text + (o.apply ? "nothing is written yet: repeat with --yes to book these costs\n"
+                          : "the ledger is unchanged\n"));
 }
 
 void requests(const usage_options& o)
@@ -329,6 +385,11 @@ void add_usage_commands(CLI::App& app, int& exit_code)
         u->add_flag("--reprice", sums_of->reprice, "What history would cost at the prices in force now");
     u->add_option("--prices", sums_of->prices, "With --reprice: a price file (TOML) laid over those")
         ->needs(at_other_prices);
+    CLI::Option* apply =
+        u->add_flag("--apply", sums_of->apply, "With --reprice: book those costs, after --yes")
+            ->needs(at_other_prices);
+    u->add_flag("--yes", sums_of->yes, "With --apply: do it; without this the difference is shown")
+        ->needs(apply);
     u->add_option("--by", sums_of->by,
                   "none, session, account, sandbox, run, model, provider, route, day, outcome or source")
         ->capture_default_str();
@@ -341,8 +402,9 @@ void add_usage_commands(CLI::App& app, int& exit_code)
     };
     add_requests(app);
     add_requests(*u);
+    add_upkeep_commands(*u, exit_code);
     u->callback([u, sums_of, &exit_code] {
-        if (u->got_subcommand("requests")) return;
+        if (!u->get_subcommands().empty()) return;
         report(exit_code, [&] { sums_of->reprice ? reprice(*sums_of) : usage(*sums_of); });
     });
     auto asked = std::make_shared<common_options>();

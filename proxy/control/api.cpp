@@ -35,6 +35,9 @@ constexpr std::array endpoints{
     endpoint{"PUT", "admin/v1/accounts/*", admin::put_account},
     endpoint{"GET", "admin/v1/usage", admin::usage, door::administrators, true},
     endpoint{"POST", "admin/v1/reprice", admin::reprice, door::administrators, true},
+    endpoint{"POST", "admin/v1/reprice/apply", admin::apply_prices, door::administrators, true},
+    endpoint{"POST", "admin/v1/prune", admin::prune, door::administrators, true},
+    endpoint{"POST", "admin/v1/compact", admin::compact, door::administrators, true},
     endpoint{"GET", "admin/v1/requests", admin::requests, door::administrators, true},
     endpoint{"GET", "admin/v1/status", admin::status},
 

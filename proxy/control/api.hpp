@@ -90,6 +90,9 @@ admin_answer list_accounts(control_surface& c, const admin_request& r);
 admin_answer show_account(control_surface& c, const admin_request& r);
 admin_answer usage(control_surface& c, const admin_request& r);
 admin_answer reprice(control_surface& c, const admin_request& r);
+admin_answer apply_prices(control_surface& c, const admin_request& r);
+admin_answer prune(control_surface& c, const admin_request& r);
+admin_answer compact(control_surface& c, const admin_request& r);
 admin_answer requests(control_surface& c, const admin_request& r);
 admin_answer status(control_surface& c, const admin_request& r);
 

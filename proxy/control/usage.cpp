@@ -1,4 +1,6 @@
 // What was used: sums and rows of the ledger, and the state of the proxy.
+#include "proxy/control/usage.hpp"
+
 #include "metering/record.hpp"
 #include "metering/reprice.hpp"
 #include "proxy/control/api.hpp"
@@ -64,15 +66,6 @@ unsigned count_of(const std::string& text)
     return n;
 }
 
-std::int64_t time_of(const std::string& name, const std::string& text, std::int64_t now_us)
-{
-    try {
-        return parse_time(text, now_us);
-    } catch (const std::invalid_argument& e) {
-        throw std::invalid_argument(name + ": " + e.what());
-    }
-}
-
 /// "1700000000000000.0190…": the end and the id of the last row that an export has; "0": from the beginning.
 metering::usage_query::place place_of(const std::string& text)
 {
@@ -83,48 +76,6 @@ metering::usage_query::place place_of(const std::string& text)
         throw std::invalid_argument("after: expected 0, or ended_us.request_id of the last row");
     if (!last) at.id.assign(end + 1, text.data() + text.size());
     return at;
-}
-
-metering::usage_query query_of(const admin_request& r, bool grouped)
-{
-    metering::usage_query q;
-    if (!grouped) q.limit = rows_unless_told;
-    const std::int64_t now_us = metering::now_us();
-    for (const auto& [name, value] : r.query) {
-        if (name == "by" && grouped)
-            q.by = group_of(value);
-        else if (name == "since")
-            q.since_us = time_of(name, value, now_us);
-        else if (name == "until")
-            q.until_us = time_of(name, value, now_us);
-        else if (name == "session")
-            q.session = value;
-        else if (name == "account")
-            q.account = value;
-        else if (name == "sandbox")
-            q.sandbox = value;
-        else if (name == "provider")
-            q.provider = value;
-        else if (name == "model")
-            q.model = value;
-        else if (name == "after" && !grouped)
-            q.after = place_of(value);
-        else if (name == "limit")
-            q.limit = count_of(value);
-        else
-            throw std::invalid_argument("unknown parameter \"" + name.substr(0, 64) +
-                                        "\" (one of: " + (grouped ? "by, " : "after, ") +
-                                        "since, until, session, account, sandbox, provider, model, limit)");
-    }
-    if (q.since_us >= q.until_us) throw std::invalid_argument("since: is not before until");
-    return q;
-}
-
-/// What was answered before this question is in its answer, unless the disk is stuck: then it stands in the
-/// journal.
-void catch_up(control_surface& c)
-{
-    c.books.flush(seconds_to_flush);
 }
 
 void put_counts(json& out, const metering::token_counts& counts, std::int64_t cost_nano_usd)
@@ -146,7 +97,8 @@ json sum_json(const std::string& group, const metering::usage_sum& s)
              {"unpriced_requests", s.unpriced_requests},
              {"estimated_requests", s.estimated_requests},
              {"unknown_requests", s.unknown_requests},
-             {"errors", s.errors}};
+             {"errors", s.errors},
+             {"beyond_tokens", s.beyond_tokens}};
     put_counts(out, s.counts, s.cost_nano_usd);
     return out;
 }
@@ -185,12 +137,84 @@ json row_json(const metering::record& r)
              {"first_token_us", r.first_token_us},
              {"ended_us", r.ended_us},
              {"bytes_in", r.bytes_in},
-             {"bytes_out", r.bytes_out}};
+             {"bytes_out", r.bytes_out},
+             {"beyond_model", r.beyond_model.view()},
+             {"beyond_input", r.beyond.input},
+             {"beyond_cache_read", r.beyond.cache_read},
+             {"beyond_cache_write_5m", r.beyond.cache_write_5m},
+             {"beyond_cache_write_1h", r.beyond.cache_write_1h},
+             {"beyond_output", r.beyond.output},
+             {"beyond_tokens", r.beyond.total()}};
     put_counts(out, r.counts, r.cost_nano_usd);
     return out;
 }
 
 }  // namespace
+
+std::int64_t time_of(const std::string& name, const std::string& text, std::int64_t now_us)
+{
+    try {
+        return parse_time(text, now_us);
+    } catch (const std::invalid_argument& e) {
+        throw std::invalid_argument(name + ": " + e.what());
+    }
+}
+
+metering::usage_query query_of(const admin_request& r, bool grouped)
+{
+    metering::usage_query q;
+    if (!grouped) q.limit = rows_unless_told;
+    const std::int64_t now_us = metering::now_us();
+    for (const auto& [name, value] : r.query) {
+        if (name == "by" && grouped)
+            q.by = group_of(value);
+        else if (name == "since")
+            q.since_us = time_of(name, value, now_us);
+        else if (name == "until")
+            q.until_us = time_of(name, value, now_us);
+        else if (name == "session")
+            q.session = value;
+        else if (name == "account")
+            q.account = value;
+        else if (name == "sandbox")
+            q.sandbox = value;
+        else if (name == "provider")
+            q.provider = value;
+        else if (name == "model")
+            q.model = value;
+        else if (name == "after" && !grouped)
+            q.after = place_of(value);
+        else if (name == "limit")
+            q.limit = count_of(value);
+        else
+            throw std::invalid_argument("unknown parameter \"" + name.substr(0, 64) +
+                                        "\" (one of: " + (grouped ? "by, " : "after, ") +
+                                        "since, until, session, account, sandbox, provider, model, limit)");
+    }
+    if (q.since_us >= q.until_us) throw std::invalid_argument("since: is not before until");
+    return q;
+}
+
+void catch_up(control_surface& c)
+{
+    c.books.flush(seconds_to_flush);
+}
+
+metering::price_table prices_of(const control_surface& c, const admin_request& r)
+{
+    metering::price_table prices;
+    if (c.prices) {
+        if (const auto current = c.prices()) prices = *current;
+    }
+    if (!r.body.empty()) {
+        try {
+            prices.load_keyhole_text(r.body, "prices");
+        } catch (const std::runtime_error& e) {
+            throw admin_error(400, e.what());
+        }
+    }
+    return prices;
+}
 
 admin_answer usage(control_surface& c, const admin_request& r)
 {
@@ -208,17 +232,7 @@ admin_answer usage(control_surface& c, const admin_request& r)
 admin_answer reprice(control_surface& c, const admin_request& r)
 {
     const metering::usage_query q = query_of(r, false);
-    metering::price_table prices;
-    if (c.prices) {
-        if (const auto current = c.prices()) prices = *current;
-    }
-    if (!r.body.empty()) {
-        try {
-            prices.load_keyhole_text(r.body, "prices");
-        } catch (const std::runtime_error& e) {
-            throw admin_error(400, e.what());
-        }
-    }
+    const metering::price_table prices = prices_of(c, r);
     catch_up(c);
     json listed = json::array();
     for (const auto& g : metering::reprice(c.books, q, prices)) {
@@ -266,7 +280,10 @@ admin_answer status(control_surface& c, const admin_request&)
                                    {"failed_commits", health.failed_commits},
                                    {"waiting", health.waiting},
                                    {"failing", health.failing},
-                                   {"last_error", health.last_error}}}});
+                                   {"last_error", health.last_error},
+                                   {"chore", health.chore},
+                                   {"chore_error", health.chore_error},
+                                   {"rows_pruned", health.rows_pruned}}}});
 }
 
 }  // namespace keyhole::proxy::admin

@@ -13,7 +13,7 @@ class PickyProvider:
     """Answers by key, as the test says, and remembers which key each request came with."""
 
     def __init__(self):
-        self.answers, self.seen, self.lock = {}, [], threading.Lock()
+        self.answers, self.seen, self.heads, self.lock = {}, [], [], threading.Lock()
         provider = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -24,6 +24,7 @@ class PickyProvider:
                 key = self.headers["authorization"].removeprefix("Bearer ")
                 with provider.lock:
                     provider.seen.append(key)
+                    provider.heads.append(self.headers)
                     status, fields = provider.answers.get(key, (200, {}))
                 usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
                 body = {"id": "c", "object": "chat.completion", "model": "gpt-4o", "choices": [], "usage": usage} if status == 200 else \
@@ -54,7 +55,8 @@ class KeyPool(unittest.TestCase):
         self.addCleanup(self.provider.close)
         self.keys = ["sk-proj-" + secrets.token_hex(20) for _ in range(3)]
         names = {f"POOL_KEY_{i}": key for i, key in enumerate(self.keys)}
-        self.keyhole = Keyhole(None, {"providers.openai": {"base_url": self.provider.url, "keys": [f"env:{name}" for name in names]}}, names)
+        self.keyhole = Keyhole(None, {"providers.openai": {"base_url": self.provider.url, "keys": [f"env:{name}" for name in names],
+                                                           "headers": ["OpenAI-Project: proj_ours", "X-Team: agents"]}}, names)
         self.addCleanup(self.keyhole.close)
 
     def ask(self, token, headers=()):
@@ -109,13 +111,13 @@ class KeyPool(unittest.TestCase):
         self.provider.answers.clear()
         self.assertEqual(self.ask(token)[0], 200)
 
-    def test_one_session_can_not_take_a_key_from_the_others_NO_WAY_AROUND(self):
-        token = self.keyhole.token()
-        _, own = self.ask(token)
-        self.provider.answers[own] = (401, {})
-        self.assertEqual(self.ask(token, [("openai-organization", "org-of-somebody-else")]), (401, own))
-        self.provider.answers.clear()
-        self.assertEqual(self.ask(token), (200, own))
+    def test_who_pays_is_the_operators_to_say_NO_WAY_AROUND(self):
+        self.ask(self.keyhole.token(), [("OpenAI-Organization", "org-of-somebody-else"), ("openai-project", "proj_theirs"), ("OpenAI_Project", "proj_theirs"),
+                                        ("X-Goog-User-Project", "theirs"), ("X-Team", "mine"), ("X-Other", "kept")])
+        head = self.provider.heads[-1]
+        self.assertEqual([(n.lower(), v) for n, v in head.items() if "org" in n.lower() or "project" in n.lower()], [("openai-project", "proj_ours")])
+        self.assertEqual(head.get_all("x-team"), ["agents"])
+        self.assertEqual(head.get_all("x-other"), ["kept"])
 
     def test_every_request_of_a_pool_has_one_row(self):
         token = self.keyhole.token()

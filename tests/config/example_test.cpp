@@ -32,6 +32,7 @@ std::vector<std::string> values(const settings& s)
     add(s.admin.socket), add(s.admin.tcp.has_value()), add(s.admin.token != nullptr);
     add(s.metrics.tcp ? s.metrics.tcp->host : "off"), add(s.metrics.tcp ? s.metrics.tcp->port : 0);
     add(s.store.directory), add(static_cast<int>(s.store.durable)), add(s.store.journal_slots);
+    add(s.ledger.keep_days);
     add(s.bounds.max_head_bytes), add(s.bounds.max_body_bytes), add(s.bounds.head_timeout),
         add(s.bounds.body_timeout);
     add(s.bounds.keepalive_timeout), add(s.bounds.max_connections), add(s.bounds.max_connections_per_session),
@@ -44,8 +45,8 @@ std::vector<std::string> values(const settings& s)
     for (const provider& p : s.providers) {
         add(p.name), add(to_string(p.api)), add(to_string(p.credential)), add(p.tls), add(p.host),
             add(p.port), add(p.base_path);
-        add(p.keys.size()), add(p.ca_file), add(p.connect_timeout), add(p.first_byte_timeout),
-            add(p.idle_timeout);
+        add(p.keys.size()), add(p.headers.size()), add(p.ca_file), add(p.connect_timeout),
+            add(p.first_byte_timeout), add(p.idle_timeout);
         add(p.max_idle_connections), add(p.keepalive);
     }
     return out;

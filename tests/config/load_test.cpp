@@ -46,6 +46,8 @@ listen = "off"
 directory = "/srv/state"
 durability = "power"
 journal_slots = 64
+[ledger]
+keep_days = 90
 [limits]
 max_body_bytes = 4_294_967_296
 head_timeout = 1
@@ -70,6 +72,7 @@ format = "json"
     EXPECT_EQ(s.metrics.tcp, std::nullopt);
     EXPECT_EQ(s.store.durable, durability::power);
     EXPECT_EQ(s.store.journal_slots, 64U);
+    EXPECT_EQ(s.ledger.keep_days, 90U);
     EXPECT_EQ(s.bounds.max_body_bytes, std::size_t{4294967296});
     EXPECT_EQ(s.gone.policy, agent_gone_policy::cancel);
     EXPECT_TRUE(s.sessions.budget_headers);

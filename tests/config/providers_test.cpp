@@ -169,6 +169,10 @@ TEST_F(Providers, RefusesEachMistakeWithItsReason)
              mistake{"[providers.mine]\napi=\"openai\"\nbase_url=\"https://"
                      "x.example\"\ncredential=\"none\"\nkey=\"env:K\"",
                      "providers.mine.credential: is none"},
+             mistake{"[providers.openai]\nheaders=[\"OpenAI-Project\"]", "\"OpenAI-Project\" is no header"},
+             mistake{"[providers.openai]\nheaders=[\"X-A: b\\r\\nX-B: c\"]", "is no header"},
+             mistake{"[providers.openai]\nheaders=[\"Authorization: Bearer x\"]",
+                     "\"authorization\" is not for the configuration to set"},
              mistake{"[providers.openai]\nca_file=\"/no/such\"",
                      "providers.openai.ca_file: there is no readable file /no/such"},
              mistake{"[providers.openai]\nidle_timeout=0",

@@ -1,4 +1,5 @@
 #include "control_fixture.hpp"
+#include "metering/prune.hpp"
 #include "metering/sqlite.hpp"
 
 #include <sys/stat.h>
@@ -205,6 +206,38 @@ TEST_F(SessionStore, BUDGET_HOLDS_UsageIsRestoredPerWindow)
     EXPECT_EQ(state[1].used, 100'000'000);
     EXPECT_EQ(state[2].used, 2);
     EXPECT_EQ(state[3].used, 100);
+}
+
+TEST_F(SessionStore, BUDGET_HOLDS_WhatWasPrunedStillCounts)
+{
+    const std::int64_t now = metering::now_us();
+    const std::int64_t month = metering::window_start(limit_window::month, now);
+    session_info info;
+    info.account = "team";
+    info.limits = {{limit_unit::usd, limit_window::total, 1'000'000'000},
+                   {limit_unit::usd, limit_window::month, 1'000'000'000},
+                   {limit_unit::usd, limit_window::day, 500'000'000},
+                   {limit_unit::requests, limit_window::month, 10}};
+    store->put_account({"team", {{limit_unit::usd, limit_window::month, 2'000'000'000}}}, *books, now);
+    const auto made = create(info);
+    book(made.live->info.id, "team", 100'000'000, now);
+    book(made.live->info.id, "team", 20'000'000, month);
+    book(made.live->info.id, "team", 3'000'000, month - 1);
+    reopen();
+    const auto whole = registry->find_token(made.token)->budget->state(now);
+    ASSERT_EQ(whole[0].used, 123'000'000);
+    ASSERT_EQ(whole[1].used, 120'000'000);
+
+    metering::pruner work(metering::prune_limit(now, now));
+    books->run([&](metering::ledger_writer& to) { return work.slice(to); });
+    const bool month_began_today = month == metering::prune_limit(now, now);
+    ASSERT_EQ(work.report().rows, month_began_today ? 1 : 2);
+    reopen();
+    const auto after = registry->find_token(made.token)->budget->state(now);
+    for (std::size_t i = 0; i < whole.size(); ++i) {
+        EXPECT_EQ(after[i].used, whole[i].used) << i;
+    }
+    EXPECT_EQ(store->account_budget("team")->state(now)[0].used, 120'000'000);
 }
 
 TEST_F(SessionStore, AnAccountsLimitsHoldForAllItsSessionsAndAcrossARestart)

@@ -49,6 +49,47 @@ TEST_F(AdminUsage, IsRepricedWithAFileAndTheLedgerStaysAsItIs)
     EXPECT_EQ(wrong.status, 400);
 }
 
+TEST_F(AdminUsage, OtherPricesAreBookedOnceAndTheSumsFollow)
+{
+    plane.book("ses_a", 1'500'000, 100, 10);
+    plane.book("ses_b", 7, 1, 1);
+    const std::string file = "[[model]]\nprovider = \"openai\"\nmodel = \"gpt-4o\"\n"
+                             "input = \"1000.00\"\noutput = \"1000.00\"\n";
+    const auto apply = [&](const std::string& query) {
+        return call(plane.socket(), "POST", "/admin/v1/reprice/apply" + query, file).read();
+    };
+    EXPECT_EQ(apply("?session=ses_a")["changed"], 1);
+    const json told = apply("");
+    EXPECT_EQ(told["done"], true);
+    EXPECT_EQ(told["changed"], 1) << "the other row says so already";
+    EXPECT_EQ(told["groups"][0]["repriced_nano_usd"], 112 * 1'000'000);
+    EXPECT_EQ(plane.admin("GET", "/admin/v1/usage").read()[0]["cost_nano_usd"], 112 * 1'000'000);
+    EXPECT_EQ(plane.admin("GET", "/admin/v1/requests").read()[0]["price_version"], told["price_version"]);
+    EXPECT_EQ(apply("?after=" + told["after"].get<std::string>())["groups"].size(), 0U);
+    EXPECT_EQ(call(plane.socket(), "POST", "/admin/v1/reprice/apply?after=1.x", file).status, 400);
+}
+
+TEST_F(AdminUsage, RowsOfTodayAreNeverPruned)
+{
+    plane.book("ses_a", 10, 1, 1);
+    const json told = plane.admin("POST", "/admin/v1/prune?before=0d").read();
+    EXPECT_EQ(told["rows"], 0);
+    EXPECT_EQ(told["done"], true);
+    EXPECT_EQ(plane.admin("POST", "/admin/v1/prune?before=1d&dry_run=1").read()["dry_run"], true);
+    EXPECT_EQ(plane.admin("POST", "/admin/v1/prune").status, 400);
+    EXPECT_EQ(plane.admin("POST", "/admin/v1/prune?before=1d&dry_run=perhaps").status, 400);
+    EXPECT_EQ(plane.admin("GET", "/admin/v1/requests").read().size(), 1U);
+}
+
+TEST_F(AdminUsage, TheFileIsCompactedBesideTheWork)
+{
+    plane.book("ses_a", 10, 1, 1);
+    EXPECT_EQ(plane.admin("POST", "/admin/v1/compact?dry_run=1").read()["started"], false);
+    EXPECT_EQ(plane.admin("POST", "/admin/v1/compact").read()["started"], true);
+    plane.book("ses_a", 10, 1, 1);
+    EXPECT_EQ(plane.admin("GET", "/admin/v1/usage").read()[0]["requests"], 2);
+}
+
 TEST_F(AdminUsage, IsFiltered)
 {
     plane.book("ses_a", 10, 1, 1, "team");

@@ -132,7 +132,7 @@ public:
     explicit small_disk(const std::string& at) : at_(at)
     {
         std::filesystem::create_directory(at);
-        mounted_ = ::mount("none", at.c_str(), "tmpfs", 0, "size=1m") == 0;
+        mounted_ = ::mount("none", at.c_str(), "tmpfs", 0, "size=8m") == 0;
     }
     ~small_disk()
     {
@@ -159,7 +159,7 @@ TEST(LedgerFailure, EVERY_REQUEST_ONE_ROW_LosesNothingWhenTheDiskIsFull)
     std::mt19937 random(2);
     submit(inflight, books, random_record(random, now_us()));
     ASSERT_TRUE(books.flush(10));
-    test::write_file(at + "/ballast", std::string(1 << 20U, 'x'));  // as much as fits
+    test::write_file(at + "/ballast", std::string(8 << 20U, 'x'));  // as much as fits
     for (int i = 0; i < 1000; ++i) {
         submit(inflight, books, random_record(random, now_us()));
     }

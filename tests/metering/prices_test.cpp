@@ -214,6 +214,7 @@ cache_write_5m = 1.25
     token_counts search;
     search.web_searches = 5;
     EXPECT_EQ(table.price("p", "plain", "", search).nano_usd, 0);
+    EXPECT_FALSE(table.price("p", "plain", "", search).priced) << "unknown is not free";
 }
 
 TEST(Prices, SurviveCountsThatNoRequestHas)

@@ -75,6 +75,23 @@ TEST(Reprice, TOKENS_EXACT_TheSamePricesGiveWhatWasBooked)
     EXPECT_EQ(h.books.usage({}).at(0).second.cost_nano_usd, booked);
 }
 
+TEST(Reprice, TOKENS_EXACT_WorkBesideTheUsageCostsWhatItsModelCosts)
+{
+    const price_table prices = table_of(older);
+    record r;
+    r.provider = "anthropic";
+    r.model = "claude-haiku-4-5";
+    r.source = usage_source::provider;
+    r.counts.input = 1'000'000;
+    EXPECT_EQ(price_of(r, prices).nano_usd, 1'000'000'000);
+    r.beyond.output = 1'000'000;
+    EXPECT_EQ(price_of(r, prices).nano_usd, 6'000'000'000);
+    EXPECT_TRUE(price_of(r, prices).priced);
+    r.beyond_model = "claude-without-a-price";
+    EXPECT_EQ(price_of(r, prices).nano_usd, 1'000'000'000);
+    EXPECT_FALSE(price_of(r, prices).priced);
+}
+
 TEST(Reprice, ShowsADifferenceWithoutChangingTheRows)
 {
     history h;

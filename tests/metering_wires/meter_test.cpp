@@ -263,6 +263,43 @@ TEST(Meter, AnthropicIterationsAreReportedBeside)
     EXPECT_EQ(r.beyond, (token_counts{.input = 100, .cache_read = 55096, .output = 83}));
 }
 
+TEST(Meter, SaysWhoseWorkStandsBeside)
+{
+    const std::string_view body =
+        R"({"model":"claude-opus-4-8","usage":{"input_tokens":10,"output_tokens":8,"iterations":[)"
+        R"({"type":"message","input_tokens":10,"output_tokens":8},)"
+        R"({"type":"advisor_message","model":"claude-fable-5","input_tokens":2564,"output_tokens":99}]}})";
+    const reading r = read_text(wire::anthropic_messages, body, "application/json");
+    EXPECT_EQ(r.beyond, (token_counts{.input = 2564, .output = 99}));
+    EXPECT_EQ(r.beyond_model, "claude-fable-5");
+}
+
+TEST(Meter, CountsSearchesThatResponsesListAsItems)
+{
+    const std::string output =
+        R"("output":[{"type":"reasoning"},{"type":"web_search_call","action":{"type":"search","query":"a"}},)"
+        R"({"type":"web_search_call","action":{"type":"open_page","url":"b"}},)"
+        R"({"action":{"type":"find_in_page"},"type":"web_search_call"},)"
+        R"({"type":"web_search_call","status":"completed"},{"type":"message"}],)";
+    const std::string usage = R"("usage":{"input_tokens":5,"output_tokens":7,"total_tokens":12)";
+    EXPECT_EQ(read_text(wire::openai_responses, "{" + output + usage + "}}", "application/json").counts,
+              (token_counts{.input = 5, .output = 7, .web_searches = 2}));
+    const std::string growing =
+        "data: {\"type\":\"response.in_progress\",\"response\":{\"output\":[]}}\n\n"
+        "data: {\"type\":\"response.output_item.done\",\"item\":{\"type\":\"web_search_call\"}}\n\n"
+        "data: {\"type\":\"response.completed\",\"response\":{";
+    EXPECT_EQ(read_text(wire::openai_responses, growing + output + usage + "}}}\n\n", "text/event-stream")
+                  .counts.web_searches,
+              2);
+    // A provider that counts them itself is believed.
+    EXPECT_EQ(
+        read_text(wire::openai_responses,
+                  "{" + output + usage + R"(,"server_side_tool_usage_details":{"web_search_calls":9}}})",
+                  "application/json")
+            .counts.web_searches,
+        9);
+}
+
 TEST(Meter, ReadsTheProvidersOwnPrice)
 {
     EXPECT_EQ(read_text(wire::openai_chat,

@@ -1,0 +1,42 @@
+// Rows into the ledger's file: one connection with its statements, a transaction a batch. Idempotent by
+// request id; the roll-ups change in the same transaction. Thread rule: one thread at a time.
+#pragma once
+
+#include "metering/record.hpp"
+#include "metering/rollups.hpp"
+#include "metering/sqlite.hpp"
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace keyhole::metering {
+
+class ledger_writer {
+public:
+    ledger_writer() = default;
+    /// Opens or creates the file and brings its schema up to date; waits `busy_ms` for other processes'
+    /// locks. Throws sqlite::error or std::runtime_error.
+    ledger_writer(const std::string& path, bool sync_to_disk, int busy_ms);
+
+    /// How long a later statement waits for other processes.
+    void wait_for_locks(int busy_ms);
+    /// One transaction. Returns which rows were new; throws after rolling back. A row without an end gets the
+    /// time of its commit.
+    std::vector<std::size_t> write(std::span<record> rows);
+
+    /// Changes to the roll-ups, within the caller's transaction.
+    void store(const rollups::pending& sums) { sums_.store(sums); }
+
+    sqlite::connection& db() noexcept { return db_; }
+    explicit operator bool() const noexcept { return static_cast<bool>(db_); }
+
+private:
+    // Statements go before their connection.
+    sqlite::connection db_;
+    sqlite::statement insert_;
+    rollups::writer sums_;
+};
+
+}  // namespace keyhole::metering
