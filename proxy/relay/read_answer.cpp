@@ -17,9 +17,9 @@ task<std::size_t> read_some(relaying& r, error_code& ec)
     auto& line = *r.x.line;
     std::size_t n = 0;
     ec = {};
-    // A stream that pauses holds no buffer while it waits. TLS can't tell whether it has something, so it
-    // reads into one.
-    const bool may_rest = r.x.counted_stream && r.have == 0 && line.tls() == nullptr;
+    // An answer that lets itself be waited for holds no buffer meanwhile. TLS can't tell whether it has
+    // something, so it reads into one.
+    const bool may_rest = r.have == 0 && line.tls() == nullptr;
     const bool in_turn = r.reads_in_a_row++ < most_at_once;
     if (r.more_expected && in_turn) n = line.read_at_once(r.raw() + r.have, r.room - r.have, ec);
     if (n == 0 && !ec && may_rest) {
