@@ -6,6 +6,9 @@ find_package(Threads REQUIRED)
 add_library(boost_once STATIC ${CMAKE_SOURCE_DIR}/cmake/boost_once.cpp)
 target_compile_definitions(boost_once PUBLIC
     BOOST_ASIO_SEPARATE_COMPILATION BOOST_BEAST_SEPARATE_COMPILATION
-    BOOST_ASIO_NO_DEPRECATED BOOST_ASIO_NO_TS_EXECUTORS)
+    BOOST_ASIO_NO_DEPRECATED BOOST_ASIO_NO_TS_EXECUTORS
+    # Frames and operations come from operator new: glibc's aligned_alloc() goes past its per-thread cache.
+    BOOST_ASIO_DISABLE_STD_ALIGNED_ALLOC BOOST_ASIO_DISABLE_BOOST_ALIGN
+    BOOST_ASIO_RECYCLING_ALLOCATOR_CACHE_SIZE=8)
 target_include_directories(boost_once SYSTEM PUBLIC ${Boost_INCLUDE_DIRS})
 target_link_libraries(boost_once PUBLIC OpenSSL::SSL OpenSSL::Crypto Threads::Threads)

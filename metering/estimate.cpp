@@ -55,11 +55,15 @@ constexpr std::uint64_t blob_piece = 3;
 constexpr std::uint64_t digits_a_token = 3;
 constexpr std::uint64_t signs_a_token = 3;
 
-constexpr bool letter_begins_token(std::uint64_t length) noexcept
+/// Tokens that the first `length` letters of a run begin.
+constexpr std::uint64_t letter_tokens(std::uint64_t length) noexcept
 {
-    if (length <= whole_word) return length == 1;
-    if (length <= longest_word) return (length - whole_word) % word_piece == 1;
-    return (length - longest_word) % blob_piece == 1;
+    const auto pieces = [](std::uint64_t letters, std::uint64_t piece) {
+        return (letters + piece - 1) / piece;
+    };
+    if (length <= whole_word) return length != 0 ? 1 : 0;
+    if (length <= longest_word) return 1 + pieces(length - whole_word, word_piece);
+    return 1 + pieces(longest_word - whole_word, word_piece) + pieces(length - longest_word, blob_piece);
 }
 
 /// What a wire adds to its text.
@@ -128,8 +132,9 @@ void token_counter::enter(run next) noexcept
 
 void token_counter::add(std::string_view utf8) noexcept
 {
-    for (const char c : utf8) {
-        switch (sorts[static_cast<unsigned char>(c)]) {
+    const auto sort_at = [&](std::size_t i) { return sorts[static_cast<unsigned char>(utf8[i])]; };
+    for (std::size_t i = 0; i < utf8.size(); ++i) {
+        switch (sort_at(i)) {
         case sort::space:
             enter(run::space);
             // One space belongs to the word behind it; more are a token of their own.
@@ -142,8 +147,12 @@ void token_counter::add(std::string_view utf8) noexcept
             if (length_ == 1) count_ += one;
             break;
         case sort::letter:
+            // Most of any text: by the word, not by the letter.
             enter(run::letters);
-            if (letter_begins_token(length_)) count_ += one;
+            count_ -= letter_tokens(length_ - 1) * one;
+            for (; i + 1 < utf8.size() && sort_at(i + 1) == sort::letter; ++i)
+                ++length_;
+            count_ += letter_tokens(length_) * one;
             break;
         case sort::digit:
             enter(run::digits);

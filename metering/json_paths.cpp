@@ -48,15 +48,22 @@ constexpr std::uint8_t key_mode = 128;
 }  // namespace
 
 struct path_tree::node {
+    static std::uint64_t bit_of(std::uint32_t mark) noexcept
+    {
+        return std::uint64_t{1} << ((mark * 0x9E3779B1U) >> 26U);
+    }
+
     path_id id = no_path;
     std::uint8_t interests = 0;
     std::vector<std::uint32_t> marks;
+    std::uint64_t known = 0;  ///< a bit for each mark: most keys of an answer are nobody's
     std::vector<std::pair<std::string, std::unique_ptr<node>>> members;
     std::unique_ptr<node> element;
 
     const node* member(std::string_view key) const noexcept
     {
         const std::uint32_t mark = mark_of(key);
+        if ((known & bit_of(mark)) == 0) return nullptr;
         for (std::size_t i = 0; i < marks.size(); ++i) {
             if (marks[i] == mark && members[i].first == key) return members[i].second.get();
         }
@@ -68,6 +75,7 @@ struct path_tree::node {
             if (name == key) return *child;
         }
         marks.push_back(mark_of(key));
+        known |= bit_of(marks.back());
         members.emplace_back(std::string{key}, std::make_unique<node>());
         return *members.back().second;
     }

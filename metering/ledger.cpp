@@ -28,8 +28,8 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr std::size_t most_rows_per_commit = 512;
-constexpr milliseconds linger{5};        ///< a commit waits this long for company
+constexpr std::size_t most_rows_per_commit = 2048;
+constexpr milliseconds linger{25};       ///< a commit waits this long for company
 constexpr milliseconds first_pause{50};  ///< after a failed commit, doubled up to
 constexpr milliseconds longest_pause{2000};
 constexpr double closing_seconds = 3;

@@ -1,7 +1,7 @@
 // Prometheus: families and handles, resolved once. Labels come from closed sets (provider names of the
 // configuration, route templates, priced model names, status classes), never raw from a request: a model
-// without a price counts as "other". Thread rule: any thread (prometheus-cpp's counters are atomic); label
-// look-ups take a mutex, so they happen once per request at its end.
+// without a price counts as "other". Thread rule: any thread. Finished requests are counted apart
+// (request_tally.hpp); the rare events take a mutex and a look-up each.
 #pragma once
 
 #include "metering/ledger.hpp"

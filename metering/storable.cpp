@@ -40,6 +40,10 @@ bool clean(fixed_text<N>& text) noexcept
 {
     bool good = text.length <= N;
     std::size_t size = std::min<std::size_t>(text.length, N);
+    // Nearly every text is plain ASCII.
+    if (good && std::all_of(text.bytes.begin(), text.bytes.begin() + static_cast<std::ptrdiff_t>(size),
+                            [](char c) { return c >= 0x20 && c < 0x7F; }))
+        return true;
     for (std::size_t at = 0; at < size;) {
         const std::string_view all{text.bytes.data(), size};
         const std::size_t length = sequence_length(all, at);

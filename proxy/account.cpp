@@ -51,7 +51,7 @@ void take_usage(exchange& x, metering::record& row, bool complete)
         r, {.format = row.format,
             .streamed = row.stream,
             .complete = complete,
-            .request_body = x.facts.is_object ? std::string_view(x.body) : std::string_view()});
+            .request_body = x.facts.is_object ? x.body.view() : std::string_view()});
     row.counts = known.counts;
     row.source = known.source;
 }
@@ -70,7 +70,7 @@ void take_unheard(const exchange& x, metering::record& row, metering::outcome en
         {}, {.format = row.format,
              .streamed = row.stream,
              .complete = false,
-             .request_body = x.facts.is_object ? std::string_view(x.body) : std::string_view()});
+             .request_body = x.facts.is_object ? x.body.view() : std::string_view()});
     row.counts = known.counts;
     row.source = known.source;
 }

@@ -86,7 +86,8 @@ failure identify(exchange& x)
                 "token of session " + by_header->info.id + " on a connection of session " +
                     by_socket->info.id,
                 0};
-    x.who = by_socket ? by_socket : by_header;
+    // Moved, not copied: the count of a session's users is shared by all workers.
+    x.who = by_socket ? std::move(by_socket) : std::move(by_header);
     if (x.who) return {};
     if (tokens.empty())
         return {errc::missing_token,
@@ -104,15 +105,14 @@ failure identify(exchange& x)
 
 bool serves(config::dialect api, const void* configuration)
 {
-    return static_cast<const runtime*>(configuration)->for_api(api, nullptr) != nullptr;
+    return static_cast<const runtime*>(configuration)->has(api);
 }
 
 failure find_route(exchange& x)
 {
-    const auto* preset = config::find_provider_preset(x.where.provider);
     if (!x.where.provider.empty()) {
         x.to = x.rt->find(x.where.provider);
-        x.api = x.to ? x.to->provider.api : preset->api;
+        x.api = x.to ? x.to->provider.api : config::find_provider_preset(x.where.provider)->api;
     } else
         x.api = dialect_of(x.where, x.head, &serves, x.rt.get());
 
@@ -191,7 +191,7 @@ failure admit(exchange& x)
                 "This session has too many requests in flight (limits.max_connections_per_session).",
                 {},
                 1};
-    x.agent.set_session(x.who);
+    x.agent.set_session(x.who.get());
     return find_provider(x);
 }
 

@@ -2,6 +2,7 @@
 
 #include "proxy/exchange.hpp"
 #include "proxy/http/preface.hpp"
+#include "proxy/net/at_once.hpp"
 #include "proxy/upstream/link.hpp"
 
 #include <boost/asio/write.hpp>
@@ -105,9 +106,8 @@ task<bool> connection::wait_for_request()
 {
     if (end_ != begin_) co_return true;
     if (draining_) co_return false;
-    // An idle connection holds no buffer.
-    home_.return_buffer(std::move(buffer_));
-    begin_ = end_ = 0;
+    rest_buffer();
+    reads_in_a_row_ = 0;
     limit_.expect(waiting_for::next_request, seconds_of(home_.rt()->settings->bounds.keepalive_timeout));
     auto [ec] = co_await socket_.async_wait(agent_socket::wait_read, as_result);
     if (ec || cut_ != cut_reason::none) co_return false;
@@ -150,7 +150,17 @@ task<bool> connection::read_more()
 
 task<std::size_t> connection::read_into(char* into, std::size_t size)
 {
-    auto [ec, n] = co_await socket_.async_read_some(asio::buffer(into, size), as_result);
+    error_code ec;
+    std::size_t n = 0;
+    // Nothing is cut, or what was cancelled would be read all the same.
+    if (cut_ == cut_reason::none && reads_in_a_row_++ < most_at_once)
+        n = read_at_once(socket_.native_handle(), into, size, ec);
+    if (n == 0 && !ec) {
+        reads_in_a_row_ = 0;
+        auto [error, got] = co_await socket_.async_read_some(asio::buffer(into, size), as_result);
+        ec = error;
+        n = got;
+    }
     if (ec != asio::error::operation_aborted) untouched_ = false;
     // The end of what the agent sends is not the end of what it reads.
     if (ec && ec != asio::error::operation_aborted && ec != asio::error::eof) gone_ = true;
@@ -160,10 +170,19 @@ task<std::size_t> connection::read_into(char* into, std::size_t size)
 task<bool> connection::write(std::string_view first, std::string_view second)
 {
     if (gone_) co_return false;
-    const std::array<asio::const_buffer, 2> pieces{asio::buffer(first), asio::buffer(second)};
+    std::array<asio::const_buffer, 2> pieces{asio::buffer(first), asio::buffer(second)};
+    drop_front(pieces, write_at_once(socket_.native_handle(), pieces));
+    if (asio::buffer_size(pieces) == 0) co_return true;
     auto [ec, n] = co_await asio::async_write(socket_, pieces, as_result);
     if (ec && ec != asio::error::operation_aborted) gone_ = true;
     co_return !ec;
+}
+
+void connection::rest_buffer() noexcept
+{
+    if (begin_ != end_) return;
+    home_.return_buffer(std::move(buffer_));
+    begin_ = end_ = 0;
 }
 
 void connection::arm_hangup_watch()

@@ -52,6 +52,8 @@ public:
     task<bool> read_more();
     /// Reads straight into `into`, for large bodies. 0: gone.
     task<std::size_t> read_into(char* into, std::size_t size);
+    /// Gives the buffer back if nothing is in it: who waits for long holds none.
+    void rest_buffer() noexcept;
     /// Writes both pieces, as one where the kernel takes it; false: the agent is gone.
     task<bool> write(std::string_view first, std::string_view second = {});
 
@@ -70,12 +72,12 @@ public:
     /// What to do when the agent hangs up mid-exchange: called once, on the worker's thread.
     void set_on_hangup(std::function<void()> f) { on_hangup_ = std::move(f); }
     /// The session of the running exchange, so that a revocation finds it.
-    void set_session(session_ptr s) noexcept { current_ = std::move(s); }
-    const session_ptr& current_session() const noexcept { return current_; }
+    void set_session(const session* s) noexcept { current_ = s; }
+    const session* current_session() const noexcept { return current_; }
     /// Nobody's request is under way on it: idle, or a head that is not whole yet.
     bool may_be_crowded_out() const noexcept
     {
-        return cut_ == cut_reason::none && (!in_exchange_ || !current_);
+        return cut_ == cut_reason::none && (!in_exchange_ || current_ == nullptr);
     }
     void begin_drain() noexcept;
     bool proxy_ends() const noexcept { return draining_ || cut_ == cut_reason::shutdown; }
@@ -104,11 +106,12 @@ private:
     std::unique_ptr<char[]> buffer_;
     std::size_t begin_ = 0;
     std::size_t end_ = 0;
+    unsigned reads_in_a_row_ = 0;  ///< that did not have to wait
     deadline limit_;
     upstream::link* upstream_ = nullptr;
     upstream::attempt* connecting_ = nullptr;
     std::function<void()> on_hangup_;
-    session_ptr current_;
+    const session* current_ = nullptr;
     std::shared_ptr<connection*> self_;  ///< what queued handlers hold weakly
     std::list<connection*>::iterator place_;
     cut_reason cut_ = cut_reason::none;

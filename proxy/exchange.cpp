@@ -66,6 +66,7 @@ exchange::~exchange()
     account(*this, metering::outcome::internal_error, "internal_error",
             "the exchange ended without an account");
     agent.set_upstream(nullptr);
+    agent.set_session(nullptr);
     config::wipe(token.data(), token.size());
     config::wipe(head_text.data(), head_text.size());
 }

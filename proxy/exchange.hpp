@@ -7,6 +7,7 @@
 #include "metering/meter.hpp"
 #include "metering/record.hpp"
 #include "metering/request_facts.hpp"
+#include "proxy/body_bytes.hpp"
 #include "proxy/connection.hpp"
 #include "proxy/error.hpp"
 #include "proxy/http/head.hpp"
@@ -42,8 +43,8 @@ struct exchange {
     std::array<std::uint8_t, 16> id{};
     std::array<char, 36> id_text{};
     std::int64_t received_us = 0;
-    std::string body;        ///< for json and multipart routes
-    bool body_read = false;  ///< nothing of the request is left on the connection
+    body_bytes body{agent.home().large()};  ///< for json and multipart routes
+    bool body_read = false;                 ///< nothing of the request is left on the connection
     metering::request_facts facts;
     std::optional<metering::body_edit> edit;
 

@@ -2,6 +2,7 @@
 // is never sent twice: connecting may be tried again, sending may not.
 #include "proxy/exchange.hpp"
 #include "proxy/http/chunked.hpp"
+#include "proxy/net/at_once.hpp"
 
 #include <boost/asio/write.hpp>
 
@@ -145,14 +146,19 @@ task<failure> forward(exchange& x)
     row.bytes_in = static_cast<std::int64_t>(x.body.size());
     auto head = build_upstream_head(x, length);
     c.limit().expect(waiting_for::first_byte, seconds_of(x.to->provider.first_byte_timeout));
-    const std::string_view body = x.body;
+    const std::string_view body = x.body.view();
     std::array<asio::const_buffer, 4> pieces{asio::buffer(head), asio::buffer(body)};
     if (x.edit) {
         pieces[1] = asio::buffer(body.substr(0, x.edit->begin));
         pieces[2] = asio::buffer(x.edit->insert);
         pieces[3] = asio::buffer(body.substr(x.edit->end));
     }
-    auto [ec, n] = co_await asio::async_write(*x.line, pieces, as_result);
+    error_code ec;
+    drop_front(pieces, x.line->write_at_once(pieces));
+    if (asio::buffer_size(pieces) != 0) {
+        auto [error, n] = co_await asio::async_write(*x.line, pieces, as_result);
+        ec = error;
+    }
     config::wipe(head.data(), head.size());
     x.reuse.request_fully_sent = !ec && buffered;
     if (!ec && !buffered && (x.head.framing != http::body_framing::none)) {

@@ -35,17 +35,19 @@ task<failure> read_sized(exchange& x, std::size_t limit)
     if (x.head.content_length > limit) co_return too_large(limit);
     const auto size = std::size_t{x.head.content_length};
     const auto here = std::min(size, c.unread().size());
-    // What an agent announces costs memory only as it arrives: the body grows with what was read.
-    x.body.assign(c.unread().substr(0, here));
-    c.consume(here);
+    if (here == size)
+        x.body.append(c.unread().substr(0, here));
+    else if (here != 0) {
+        const auto room = x.body.room(size);
+        x.body.grew(c.unread().copy(room.data(), std::min(here, room.size())));
+    }
+    c.consume(x.body.size());
     while (x.body.size() < size) {
         c.limit().expect(waiting_for::body, seconds_of(x.rt->settings->bounds.body_timeout));
-        const auto had = x.body.size();
-        const auto want = std::min(size - had, std::max<std::size_t>(had, 64U * 1024));
-        x.body.resize(had + want);
-        const std::size_t n = co_await c.read_into(x.body.data() + had, want);
-        x.body.resize(had + n);
+        const auto room = x.body.room(size);
+        const std::size_t n = co_await c.read_into(room.data(), room.size());
         if (n == 0) co_return cut_short(c);
+        x.body.grew(n);
     }
     co_return failure{};
 }
@@ -67,7 +69,7 @@ task<failure> read_chunked(exchange& x, std::size_t limit)
             x.head.keep_alive = false;  // where the next request begins is anybody's guess
             co_return failure{errc::bad_request, "The request's chunked body is malformed.", {}, 0};
         }
-        x.body.append(piece, step.payload_begin, step.payload_size);
+        x.body.append(std::string_view(piece).substr(step.payload_begin, step.payload_size));
         c.consume(step.consumed);
         if (x.body.size() > limit) co_return too_large(limit);
     }
@@ -80,7 +82,7 @@ failure read_form(exchange& x)
     const auto types = std::count_if(x.head.fields.begin(), x.head.fields.end(), [](const http::field& f) {
         return http::iequals(f.name, "content-type");
     });
-    auto form = http::read_form_text(x.head.get("content-type"), x.body, "model");
+    auto form = http::read_form_text(x.head.get("content-type"), x.body.view(), "model");
     if (types > 1) form = {http::form_text::verdict::unclear, {}, "it has several content types"};
     if (form.result == http::form_text::verdict::unclear)
         return {errc::bad_request, std::string("The form cannot be read: ") + form.why + '.', {}, 0};
@@ -113,7 +115,7 @@ task<failure> read_body(exchange& x)
     x.overhead_from_us = metering::now_us();
 
     if (x.way->body == body_kind::json) {
-        x.facts = metering::scan_request(x.body);
+        x.facts = metering::scan_request(x.body.view());
         if (!x.facts.ambiguous_member.empty())
             co_return failure{errc::bad_request,
                               "The JSON member \"" + x.facts.ambiguous_member +

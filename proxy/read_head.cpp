@@ -31,7 +31,7 @@ failure explain(http::head_error e)
 bool names_provider(std::string_view segment, const void* context)
 {
     const auto* rt = static_cast<const runtime*>(context);
-    return rt->find(segment) != nullptr || config::find_provider_preset(segment) != nullptr;
+    return rt->has(segment) || config::find_provider_preset(segment) != nullptr;
 }
 
 }  // namespace

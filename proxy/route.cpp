@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <unordered_map>
+#include <vector>
 
 namespace keyhole::proxy {
 namespace {
@@ -107,26 +109,65 @@ bool version_fits(dialect api, std::string_view version) noexcept
     return version.empty() || version == "v1";
 }
 
+/// The table, ready for look-ups: most paths are literal.
+class route_index {
+public:
+    route_index()
+    {
+        for (const auto& r : route_table()) {
+            const auto open = r.path.find('{');
+            if (open == std::string_view::npos)
+                literal_[r.path].push_back(&r);
+            else
+                patterns_[place(r.api)].push_back({&r, r.path.substr(0, open)});
+        }
+    }
+
+    /// A literal path comes before a pattern that also fits it (/responses/input_tokens before
+    /// /responses/{id}).
+    void look_up(http::method verb, const reading& as, match& out) const
+    {
+        if (const auto at = literal_.find(as.path); at != literal_.end()) {
+            for (const auto* r : at->second) {
+                if (r->api != as.rows) continue;
+                out.path_known = true;
+                if (r->verb != verb) continue;
+                out.found = r;
+                out.names = {.model = as.model};
+                return;
+            }
+        }
+        for (const auto& [r, prefix] : patterns_[place(as.rows)]) {
+            if (!as.path.starts_with(prefix)) continue;
+            path_names names{.model = as.model};
+            if (!matches(r->path, as.path, names)) continue;
+            out.path_known = true;
+            if (r->verb != verb) continue;
+            out.found = r;
+            out.names = names;
+        }
+    }
+
+private:
+    struct pattern {
+        const route* row;
+        std::string_view prefix;  ///< what stands before its first placeholder
+    };
+    static std::size_t place(dialect d) noexcept { return static_cast<std::size_t>(d); }
+
+    std::unordered_map<std::string_view, std::vector<const route*>> literal_;
+    std::array<std::vector<pattern>, static_cast<std::size_t>(dialect::azure) + 1> patterns_;
+};
+
 }  // namespace
 
 match match_route(http::method verb, const target& where, dialect api) noexcept
 {
+    static const route_index index;
     match out;
     if (!version_fits(api, where.version)) return out;
-    for (const auto& as : readings(api, where.path)) {
-        if (!as || out.found != nullptr) continue;
-        for (const auto& r : route_table()) {
-            path_names names{.model = as->model};
-            if (r.api != as->rows || !matches(r.path, as->path, names)) continue;
-            out.path_known = true;
-            if (r.verb != verb) continue;
-            // A literal path comes before a pattern that also fits it (/responses/input_tokens before
-            // /responses/{id}).
-            if (out.found != nullptr && out.found->path.find('{') == std::string_view::npos) continue;
-            out.found = &r;
-            out.names = names;
-        }
-    }
+    for (const auto& as : readings(api, where.path))
+        if (as && out.found == nullptr) index.look_up(verb, *as, out);
     return out;
 }
 
@@ -142,8 +183,8 @@ dialect dialect_of(const target& where, const http::request_head& head,
                 return (with_method ? m.found != nullptr : m.path_known) &&
                        (!only_served || is_served(d, context));
             };
-            if (fits(dialect::gemini) && head.get("x-goog-api-key").data() != nullptr) return dialect::gemini;
-            if (fits(dialect::anthropic) && head.get("anthropic-version").data() != nullptr)
+            if (head.get("x-goog-api-key").data() != nullptr && fits(dialect::gemini)) return dialect::gemini;
+            if (head.get("anthropic-version").data() != nullptr && fits(dialect::anthropic))
                 return dialect::anthropic;
             const auto* first = std::find_if(all.begin(), all.end(), fits);
             if (first != all.end()) return *first;

@@ -2,6 +2,7 @@
 
 #include "config/url.hpp"
 
+#include <algorithm>
 #include <stdexcept>
 #include <utility>
 
@@ -12,6 +13,16 @@ upstream::endpoint_ptr runtime::find(std::string_view provider) const noexcept
     for (const auto& e : endpoints)
         if (e->provider.name == provider) return e;
     return nullptr;
+}
+
+bool runtime::has(std::string_view provider) const noexcept
+{
+    return std::ranges::any_of(endpoints, [&](const auto& e) { return e->provider.name == provider; });
+}
+
+bool runtime::has(config::dialect api) const noexcept
+{
+    return std::ranges::any_of(endpoints, [&](const auto& e) { return e->provider.api == api; });
 }
 
 upstream::endpoint_ptr runtime::for_api(config::dialect api, const session* who) const noexcept

@@ -20,6 +20,8 @@ struct runtime {
     std::vector<upstream::endpoint_ptr> endpoints;  ///< in the configuration's order
 
     upstream::endpoint_ptr find(std::string_view provider) const noexcept;
+    bool has(std::string_view provider) const noexcept;
+    bool has(config::dialect api) const noexcept;
     /// The first provider of that API that the session may use, else the first of that API, else null.
     upstream::endpoint_ptr for_api(config::dialect api, const session* who) const noexcept;
 };

@@ -1,7 +1,7 @@
 #include "proxy/session.hpp"
 
 #include <openssl/crypto.h>
-#include <openssl/sha.h>
+#include <openssl/evp.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -99,9 +99,16 @@ std::string mint_session_id()
 
 token_digest digest_of(std::string_view token) noexcept
 {
+    // Looked up once: OpenSSL 3 searches its providers at each call of SHA256(), which costs more than the
+    // hash.
+    static EVP_MD* const sha256 = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+    thread_local const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(),
+                                                                                       &EVP_MD_CTX_free);
     token = canonical(token);
     token_digest out{};
-    ::SHA256(reinterpret_cast<const unsigned char*>(token.data()), token.size(), out.data());
+    if (EVP_DigestInit_ex2(context.get(), sha256, nullptr) == 1 &&
+        EVP_DigestUpdate(context.get(), token.data(), token.size()) == 1)
+        EVP_DigestFinal_ex(context.get(), out.data(), nullptr);
     return out;
 }
 

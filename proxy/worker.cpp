@@ -16,6 +16,14 @@ namespace {
 constexpr std::size_t kept_buffers = 64;
 constexpr unsigned turns_to_wait = 16;  // of the loop, for room in a burst of newcomers
 
+/// The same configuration, its users counted per worker: a count that all workers share costs each request a
+/// cache miss.
+runtime_ptr own_handle(runtime_ptr shared)
+{
+    const auto keeper = std::make_shared<runtime_ptr>(std::move(shared));
+    return {keeper, keeper->get()};
+}
+
 /// Takes the socket by value: the connection lives in this frame.
 task<> serve_connection(worker& home, newcomer who)
 {
@@ -38,7 +46,7 @@ worker::worker(services& shared, runtime_ptr rt, std::size_t connection_limit)
     , connection_limit_(connection_limit)
     , work_(asio::make_work_guard(io_))
     , pool_(io_)
-    , rt_(std::move(rt))
+    , rt_(own_handle(std::move(rt)))
     , clock_(io_.get_executor())
 {
 }
@@ -61,6 +69,8 @@ task<> worker::tick()
         auto [ec] = co_await clock_.async_wait(as_result);
         if (ec) break;
         pool_.sweep(clock::now());
+        large_.sweep();
+        buffers_.resize(buffers_.size() / 2);  // a quiet worker keeps none; a busy one has them back at once
         idle_.store(pool_.idle(), std::memory_order_relaxed);
     }
 }
@@ -120,7 +130,7 @@ bool worker::make_room(const newcomer& who)
 void worker::use(runtime_ptr rt)
 {
     asio::post(io_, [this, next = std::move(rt)]() mutable {
-        rt_ = std::move(next);
+        rt_ = own_handle(std::move(next));
         own_endpoints_.clear();
         pool_.clear();  // connections made under the old addresses and trust
     });
@@ -132,7 +142,7 @@ void worker::end_session(session_ptr who)
         own_endpoints_.erase(who->info.id);
         if (!who->info.cut_on_revoke) return;
         for (auto* c : live_)
-            if (c->current_session() == who || c->bound() == who) c->cut_now(cut_reason::revoked);
+            if (c->current_session() == who.get() || c->bound() == who) c->cut_now(cut_reason::revoked);
     });
 }
 

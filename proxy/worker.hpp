@@ -3,6 +3,7 @@
 // worker's thread; other threads post().
 #pragma once
 
+#include "proxy/body_bytes.hpp"
 #include "proxy/handoff.hpp"
 #include "proxy/net/task.hpp"
 #include "proxy/runtime.hpp"
@@ -58,6 +59,8 @@ public:
 
     /// Buffers are lent per exchange, so that an idle connection holds none.
     static constexpr std::size_t buffer_size = 32 * 1024;
+    /// For bodies that are larger than that.
+    large_buffers& large() noexcept { return large_; }
     std::unique_ptr<char[]> lend_buffer();
     void return_buffer(std::unique_ptr<char[]> used);
 
@@ -81,6 +84,7 @@ private:
     std::size_t present_ = 0;  ///< connections that began and are not gone
     std::size_t leaving_ = 0;  ///< of these, cut to make room
     std::vector<std::unique_ptr<char[]>> buffers_;
+    large_buffers large_;
     std::unordered_map<std::string, upstream::endpoint_ptr> own_endpoints_;
     std::atomic<std::size_t> count_{0};
     std::atomic<std::size_t> idle_{0};

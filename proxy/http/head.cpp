@@ -85,6 +85,8 @@ bool next_line(std::string_view& text, std::string_view& line) noexcept
     return line.find('\n') == std::string_view::npos;
 }
 
+constexpr std::size_t usual_fields = 16;
+
 struct framing_fields {
     unsigned lengths = 0;
     unsigned codings = 0;
@@ -99,6 +101,7 @@ head_error parse_fields(std::string_view text, Head& into, framing_fields& frami
 {
     bool close = false;
     bool keep = false;
+    into.fields.reserve(usual_fields);
     for (;;) {
         std::string_view line;
         if (!next_line(text, line)) return head_error::bad_field;
@@ -216,10 +219,17 @@ std::size_t head_length(std::string_view text, std::size_t& searched) noexcept
 {
     const std::size_t from = searched > 3 ? searched - 3 : 0;
     if (text.size() < from + 4) return 0;
-    const auto* at =
-        static_cast<const char*>(::memmem(text.data() + from, text.size() - from, "\r\n\r\n", 4));
+    // From line end to line end: a head has few of them, and the body behind it is not looked at.
+    const char* at = text.data() + from;
+    const char* const last = text.data() + text.size() - 3;  // where a blank line could begin, and no further
+    while (at < last) {
+        at = static_cast<const char*>(std::memchr(at, '\r', static_cast<std::size_t>(last - at)));
+        if (at == nullptr) break;
+        if (std::memcmp(at, "\r\n\r\n", 4) == 0) return static_cast<std::size_t>(at - text.data()) + 4;
+        ++at;
+    }
     searched = text.size();
-    return at == nullptr ? 0 : static_cast<std::size_t>(at - text.data()) + 4;
+    return 0;
 }
 
 head_error parse_request(std::string_view text, request_head& into)

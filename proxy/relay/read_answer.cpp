@@ -1,16 +1,42 @@
 // The provider's side of the relay: its head, its transfer coding.
+#include "proxy/net/at_once.hpp"
 #include "proxy/relay/relaying.hpp"
 
 #include <algorithm>
 #include <cstring>
 
 namespace keyhole::proxy {
+namespace {
+
+constexpr std::size_t much_at_once = 2048;  // several events: their sender is faster than this relay
+
+}  // namespace
 
 task<std::size_t> read_some(relaying& r, error_code& ec)
 {
-    auto [error, n] =
-        co_await r.x.line->async_read_some(asio::buffer(r.raw() + r.have, r.room - r.have), as_result);
-    ec = error;
+    auto& line = *r.x.line;
+    std::size_t n = 0;
+    ec = {};
+    // An answer that lets itself be waited for holds no buffer meanwhile. TLS can't tell whether it has
+    // something, so it reads into one.
+    const bool may_rest = r.have == 0 && line.tls() == nullptr;
+    const bool in_turn = r.reads_in_a_row++ < most_at_once;
+    if (r.more_expected && in_turn) n = line.read_at_once(r.raw() + r.have, r.room - r.have, ec);
+    if (n == 0 && !ec && may_rest) {
+        r.reads_in_a_row = 0;
+        r.rest();
+        auto [waited] = co_await line.socket().async_wait(tcp_socket::wait_read, as_result);
+        ec = waited;
+        if (!ec) n = line.read_at_once(r.raw() + r.have, r.room - r.have, ec);
+    }
+    if (n == 0 && !ec) {
+        r.reads_in_a_row = 0;
+        auto [error, got] =
+            co_await line.async_read_some(asio::buffer(r.raw() + r.have, r.room - r.have), as_result);
+        ec = error;
+        n = got;
+    }
+    r.more_expected = n >= much_at_once;
     r.have += n;
     co_return n;
 }

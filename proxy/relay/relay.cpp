@@ -199,6 +199,7 @@ task<failure> relay(exchange& x)
     {
         relaying r(x);
         c.set_on_hangup([&r] { hang_up(r); });
+        c.rest_buffer();
         c.watch_for_hangup();
         if (c.agent_gone()) hang_up(r);
         failure f = co_await relay_answer(r);

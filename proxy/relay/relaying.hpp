@@ -27,22 +27,23 @@ struct relaying {
     explicit relaying(exchange& owner)
         : x(owner)
         , c(owner.agent)
-        , buffer(c.home().lend_buffer())
         , base(framing_room + (owner.key ? std::min<std::size_t>(owner.key->size(), 1024) : 0))
         , room(worker::buffer_size - base - tail_room)
         , masker(owner.key && owner.key->size() <= 1024 ? owner.key->reveal() : std::string_view{})
     {
     }
-    ~relaying() { c.home().return_buffer(std::move(buffer)); }
+    ~relaying() { rest(); }
     relaying(const relaying&) = delete;
     relaying& operator=(const relaying&) = delete;
 
     exchange& x;
     connection& c;
-    std::unique_ptr<char[]> buffer;
-    std::size_t base;  ///< reads land here
+    std::unique_ptr<char[]> buffer;  ///< lent while there is something in it: a stream that waits holds none
+    std::size_t base;                ///< reads land here
     std::size_t room;
-    std::size_t have = 0;  ///< raw bytes at base
+    std::size_t have = 0;         ///< raw bytes at base
+    unsigned reads_in_a_row = 0;  ///< that did not have to wait
+    bool more_expected = false;   ///< the last read brought much: the next may be there already
     upstream::stream_masker masker;
     std::string carry;  ///< the end of the last payload, which could be the beginning of the key
     std::optional<upstream::coded_watch> watch;  ///< of an answer that came compressed
@@ -59,7 +60,12 @@ struct relaying {
     bool hung_up = false;  ///< the policy for a hang-up is in force
     bool cancelled = false;
 
-    char* raw() { return buffer.get() + base; }
+    char* raw()
+    {
+        if (!buffer) buffer = c.home().lend_buffer();
+        return buffer.get() + base;
+    }
+    void rest() noexcept { c.home().return_buffer(std::move(buffer)); }
 };
 
 /// Bytes of the body as they lie in the buffer, with room for framing around them.

@@ -1,5 +1,7 @@
 #include "proxy/upstream/link.hpp"
 
+#include "proxy/net/at_once.hpp"
+
 #include <cerrno>
 #include <sys/socket.h>
 
@@ -15,6 +17,17 @@ link::~link()
 asio::ssl::stream<tcp_socket&>& link::start_tls()
 {
     return tls_.emplace(socket_, *to_->tls);
+}
+
+std::size_t link::read_at_once(char* into, std::size_t size, error_code& ec) noexcept
+{
+    ec = {};
+    return tls_ || !socket_.is_open() ? 0 : proxy::read_at_once(socket_.native_handle(), into, size, ec);
+}
+
+std::size_t link::write_at_once(std::span<const asio::const_buffer> pieces) noexcept
+{
+    return tls_ || !socket_.is_open() ? 0 : proxy::write_at_once(socket_.native_handle(), pieces);
 }
 
 bool link::quiet() noexcept

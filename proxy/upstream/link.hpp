@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -60,6 +61,10 @@ public:
             },
             token, buffers);
     }
+
+    /// What can be read or written without waiting; nothing where TLS stands between (net/at_once.hpp).
+    std::size_t read_at_once(char* into, std::size_t size, error_code& ec) noexcept;
+    std::size_t write_at_once(std::span<const asio::const_buffer> pieces) noexcept;
 
     /// Nothing to read and the peer still there: fit for another request.
     bool quiet() noexcept;

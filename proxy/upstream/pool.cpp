@@ -93,7 +93,8 @@ link_ptr pool::take_idle(const endpoint_ptr& to)
 void pool::give_back(link_ptr used)
 {
     const auto now = clock::now();
-    if (now - used->opened > connection_lifetime || !used->quiet()) return;
+    // Whether it is still quiet is asked when it is taken.
+    if (now - used->opened > connection_lifetime || !used->socket().is_open()) return;
     auto& idle = bucket_of(used->to()).idle;
     if (idle.size() >= used->to().provider.max_idle_connections) return;
     used->idle_since = now;
