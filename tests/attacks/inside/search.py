@@ -67,8 +67,10 @@ for pid in [p for p in os.listdir("/proc") if p.isdigit()]:
         os.close(fd)
 
 sockets = []
+# The image's own files are the same in every mode: one search of them is enough.
+SKIPPED = ("/proc", "/sys", *os.environ.get("SEARCH_NOT_IN", "").split(":"))
 for folder, names, files in os.walk("/", topdown=True):
-    if folder in ("/proc", "/sys"):
+    if folder in SKIPPED:
         names[:] = []
         continue
     for f in files:
@@ -116,7 +118,15 @@ for path in sockets:
     for probe in PROBES:
         ask(lambda: unix(path), path, probe)
     ask(lambda: unix(path), path, b"garbage\r\n\r\n")
-for port in range(1, 65536):
+def listening():
+    """The kernel's own list; a whole search does not believe it and tries every port."""
+    if len(SKIPPED) == 3:
+        return range(1, 65536)
+    rows = [line.split() for table in ("tcp", "tcp6") for line in open(f"/proc/net/{table}").read().splitlines()[1:]]
+    return sorted({int(row[1].rsplit(":", 1)[1], 16) for row in rows if row[3] == "0A"})
+
+
+for port in listening():
     s = socket.socket()
     s.settimeout(0.2)
     if s.connect_ex(("127.0.0.1", port)) == 0:
