@@ -32,6 +32,7 @@ if(KEYHOLE_SANITIZE)
     endif()
 else()
     target_compile_options(keyhole_options INTERFACE
-        $<$<CONFIG:Release>:-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-clash-protection -fcf-protection>)
+        $<$<CONFIG:Release>:-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-clash-protection>
+        $<$<CONFIG:Release>:$<IF:$<STREQUAL:${CMAKE_SYSTEM_PROCESSOR},aarch64>,-mbranch-protection=standard,-fcf-protection>>)
     add_link_options(-Wl,-z,relro,-z,now)
 endif()

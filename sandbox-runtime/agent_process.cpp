@@ -1,6 +1,7 @@
 #include "sandbox-runtime/agent_process.hpp"
 
 #include "bridge/system.hpp"
+#include "sandbox-runtime/agent_filter.hpp"
 #include "sandbox-runtime/privileges.hpp"
 
 #include <cerrno>
@@ -14,9 +15,7 @@
 namespace keyhole::runtime {
 namespace {
 
-constexpr const char* usual_path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-enum class failed_step : char { identity, workdir, exec };
+enum class failed_step : char { identity, filter, workdir, exec };
 
 // What the child tells through a pipe that a successful exec closes.
 struct failure {
@@ -54,6 +53,8 @@ void reset_signals() noexcept
     if (const char* step = drop_to(who); step != nullptr) report(report_fd, failed_step::identity, step);
     if (const char* claim = verify_dropped(who); claim != nullptr)
         report(report_fd, failed_step::identity, claim);
+    if (s.filter && install_agent_filter() == filter_result::failed)
+        report(report_fd, failed_step::filter, "");
     // As the agent, not as root: whether it may go there is its permission's business.
     if (::chdir(s.workdir.c_str()) != 0) {
         if (s.workdir_was_named) report(report_fd, failed_step::workdir, "");
@@ -89,6 +90,10 @@ agent_start describe(const failure& f, const settings& s)
                 std::string("cannot give up root (") + f.what + ": " + reason +
                     "); add --cap-add SETUID --cap-add SETGID --cap-add KILL, or start the container with "
                     "--user 1000:1000"};
+    case failed_step::filter:
+        return {-1, sys::exit_os_error,
+                "the system call filter cannot be installed: " + reason +
+                    "; KEYHOLE_SECCOMP=off does without it, where the engine has one"};
     case failed_step::workdir:
         return {-1, sys::exit_configuration,
                 "AGENT_WORKDIR " + s.workdir + ": " + reason + "; mount it so that uid " +
@@ -118,21 +123,6 @@ void terminal::give_to(pid_t group) const noexcept
 void terminal::take_back() const noexcept
 {
     give_to(own_group_);
-}
-
-void describe_account(environment& env, const settings& s)
-{
-    if (!env.has("PATH")) env.set("PATH", usual_path);
-    env.remove("OLDPWD");
-    env.remove("_");
-    if (s.single_uid && env.has("HOME") && env.get("HOME") != "/") return;
-    // The container's HOME is root's.
-    env.set("HOME", s.agent.home.empty() ? s.workdir : s.agent.home);
-    if (!s.agent.name.empty()) {
-        env.set("USER", s.agent.name);
-        env.set("LOGNAME", s.agent.name);
-    }
-    if (!s.agent.shell.empty()) env.set("SHELL", s.agent.shell);
 }
 
 agent_start start_agent(const settings& s, environment& env, const terminal& tty)

@@ -29,7 +29,4 @@ struct agent_start {
 /// Returns once the command has been executed, or has failed to be.
 agent_start start_agent(const settings& s, environment& env, const terminal& tty);
 
-/// HOME, USER, LOGNAME, SHELL, PWD as a login of that account has them.
-void describe_account(environment& env, const settings& s);
-
 }  // namespace keyhole::runtime

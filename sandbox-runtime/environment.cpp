@@ -7,7 +7,10 @@
 namespace keyhole::runtime {
 namespace {
 
-constexpr std::string_view control_names[] = {"SESSION_TOKEN", "SESSION_TOKEN_FILE", "SESSION_ID"};
+// The last four invite a program to use descriptors and sockets that were never its own.
+constexpr std::string_view control_names[] = {"SESSION_TOKEN", "SESSION_TOKEN_FILE", "SESSION_ID",
+                                              "LISTEN_FDS",    "LISTEN_PID",         "LISTEN_FDNAMES",
+                                              "NOTIFY_SOCKET"};
 constexpr std::string_view control_prefixes[] = {"CONTROL_", "KEYHOLE_"};
 
 constexpr std::string_view loader_names[] = {"BASH_ENV",     "BASHOPTS",          "ENV",
@@ -22,12 +25,25 @@ constexpr std::string_view loader_names[] = {"BASH_ENV",     "BASHOPTS",        
                                              "SHELLOPTS",    "_JAVA_OPTIONS"};
 constexpr std::string_view loader_prefixes[] = {"LD_", "DYLD_", "BASH_FUNC_"};
 
-constexpr std::string_view base_urls[] = {"OPENAI_API_BASE",
-                                          "OPENAI_BASE_URL",
-                                          "ANTHROPIC_BASE_URL",
-                                          "GOOGLE_GEMINI_BASE_URL",
-                                          "ANTHROPIC_BEDROCK_BASE_URL",
-                                          "AWS_ENDPOINT_URL_BEDROCK_RUNTIME"};
+struct base_url {
+    std::string_view name;
+    std::string_view path;       ///< what that client wants behind the host
+    bool promises_model = true;  ///< set by whoever started the container: the agent is meant to have a model
+};
+
+// Who reads them: OpenAI's SDKs and all that copy them, LiteLLM and aider (…_API_BASE), Anthropic's SDKs and
+// Claude Code, Google's Gen AI SDKs, Anthropic on Bedrock, AWS's SDKs, Cohere's SDKs, Ollama's (whose servers
+// use OLLAMA_HOST, too).
+constexpr base_url base_urls[] = {{"OPENAI_API_BASE", "/v1"},
+                                  {"OPENAI_BASE_URL", "/v1"},
+                                  {"ANTHROPIC_BASE_URL", ""},
+                                  {"ANTHROPIC_API_BASE", ""},
+                                  {"GOOGLE_GEMINI_BASE_URL", ""},
+                                  {"ANTHROPIC_BEDROCK_BASE_URL", ""},
+                                  {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME", ""},
+                                  {"CO_API_URL", "", false},
+                                  {"OLLAMA_HOST", "", false},
+                                  {"OLLAMA_API_BASE", "", false}};
 
 // Not a secret: whoever the session is, the socket or the bridge says so. SDKs refuse to start without a key.
 constexpr std::string_view placeholder = "keyhole-session";
@@ -63,18 +79,34 @@ bool is_loader_variable(std::string_view name) noexcept
     return contains(loader_names, name) || has_prefix_of(loader_prefixes, name);
 }
 
-environment::environment(char** envp, const std::vector<std::string>& keep)
+environment::environment(char** envp, std::vector<std::string> keep, std::vector<std::string> drop)
+    : keep_(std::move(keep)), drop_(std::move(drop))
 {
     for (char** each = envp; *each != nullptr; ++each) {
         const std::string_view entry = *each;
         const std::string_view name = name_of(entry);
-        if (name.empty() || name.size() == entry.size() || is_control_variable(name)) continue;
-        if (is_loader_variable(name) && !contains(keep, name)) {
+        if (name.empty() || name.size() == entry.size() || is_dropped(name)) continue;
+        if (is_withheld(name)) {
             left_out_.emplace_back(name);
             continue;
         }
         if (!contains(entries_, entry)) entries_.emplace_back(entry);
     }
+}
+
+bool environment::is_dropped(std::string_view name) const noexcept
+{
+    return is_control_variable(name) ||
+           std::any_of(drop_.begin(), drop_.end(), [name](std::string_view each) {
+               if (!each.ends_with('*')) return each == name;
+               each.remove_suffix(1);
+               return name.starts_with(each);
+           });
+}
+
+bool environment::is_withheld(std::string_view name) const noexcept
+{
+    return is_loader_variable(name) && !contains(keep_, name);
 }
 
 std::string_view environment::get(std::string_view name) const noexcept
@@ -132,19 +164,15 @@ std::string find_provider_key(const environment& env, const std::vector<std::str
 bool expects_a_proxy(const environment& env) noexcept
 {
     return std::any_of(std::begin(base_urls), std::end(base_urls),
-                       [&env](std::string_view name) { return env.has(name); });
+                       [&env](const base_url& each) { return each.promises_model && env.has(each.name); });
 }
 
 void add_client_defaults(environment& env, std::uint16_t port)
 {
     // Not localhost: without a network it may resolve to a ::1 that is off.
     const std::string base = "http://127.0.0.1:" + std::to_string(port);
-    const std::string versioned = base + "/v1";
-    env.set_default("OPENAI_API_BASE", versioned);
-    env.set_default("OPENAI_BASE_URL", versioned);
-    for (const std::string_view name : {"ANTHROPIC_BASE_URL", "GOOGLE_GEMINI_BASE_URL",
-                                        "ANTHROPIC_BEDROCK_BASE_URL", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME"})
-        env.set_default(name, base);
+    for (const base_url& each : base_urls)
+        env.set_default(each.name, base + std::string(each.path));
 
     for (const std::string_view name : {"OPENAI_API_KEY", "CODEX_API_KEY", "AWS_BEARER_TOKEN_BEDROCK"})
         env.set_default(name, placeholder);

@@ -1,6 +1,6 @@
 // The agent's environment, built from the container's: what gave away the session is left out, what would run
 // code in every child is left out, and what points the model clients at the bridge is added. Pure; start-up
-// only.
+// only; values that are left out are never copied.
 #pragma once
 
 #include <cstdint>
@@ -19,14 +19,19 @@ bool is_loader_variable(std::string_view name) noexcept;
 class environment {
 public:
     environment() = default;
-    /// Values that are left out are not copied.
-    environment(char** envp, const std::vector<std::string>& keep);
+    /// `keep`: loader variables that the agent may have. `drop`: more of the orchestrator's own, by name or
+    /// as a prefix that ends with '*'.
+    explicit environment(char** envp, std::vector<std::string> keep = {}, std::vector<std::string> drop = {});
 
     bool has(std::string_view name) const noexcept;  ///< set and not empty
     std::string_view get(std::string_view name) const noexcept;
     void set(std::string_view name, std::string_view value);
     void set_default(std::string_view name, std::string_view value);
     void remove(std::string_view name);
+
+    /// Whether the agent is not to have a variable of this name, wherever it comes from.
+    bool is_dropped(std::string_view name) const noexcept;   ///< the orchestrator's
+    bool is_withheld(std::string_view name) const noexcept;  ///< a loader's
 
     const std::vector<std::string>& entries() const noexcept { return entries_; }
     /// Names of loader variables that were left out, for a message.
@@ -37,6 +42,8 @@ public:
 private:
     std::vector<std::string> entries_;
     std::vector<std::string> left_out_;
+    std::vector<std::string> keep_;
+    std::vector<std::string> drop_;
 };
 
 /// The first of `entries` that holds a real-looking key and is not in `allowed`; empty: none. The name only.

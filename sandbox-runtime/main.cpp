@@ -1,10 +1,12 @@
 // keyhole-init: PID 1 of a sandbox. run() is the story, top to bottom. See docs/sandbox.md.
 #include "bridge/system.hpp"
+#include "sandbox-runtime/account.hpp"
 #include "sandbox-runtime/agent_process.hpp"
 #include "sandbox-runtime/bridge_process.hpp"
+#include "sandbox-runtime/doctor/doctor.hpp"
 #include "sandbox-runtime/environment.hpp"
-#include "sandbox-runtime/inspect.hpp"
 #include "sandbox-runtime/privileges.hpp"
+#include "sandbox-runtime/secrets.hpp"
 #include "sandbox-runtime/session_token.hpp"
 #include "sandbox-runtime/settings.hpp"
 #include "sandbox-runtime/supervise.hpp"
@@ -73,10 +75,8 @@ bool hide_token_file(const settings& s)
            is_allowed(s, "session_token");
 }
 
-int run(const settings& s, environment& env, const sys::locked_bytes& token)
+int run(settings& s, environment& env, const sys::locked_bytes& token, const sys::unique_fd& signals)
 {
-    const sys::unique_fd signals = catch_signals();
-    if (!signals) return stop(sys::exit_os_error, std::string("no signalfd: ") + std::strerror(errno));
     const bool expected = !token.empty() || s.socket_was_named || expects_a_proxy(env);
     const wait_result socket = wait_for_socket(s.socket, expected ? s.proxy_wait_seconds : 0, signals.get());
     if (socket == wait_result::stopped) return stop(128 + SIGTERM, "stopped before the agent was started");
@@ -93,6 +93,7 @@ int run(const settings& s, environment& env, const sys::locked_bytes& token)
     std::string error;
     if (socket == wait_result::present)
         if (const int code = bridge.bind(error); code != 0) return stop(code, error);
+    settle_account(s, env);
     // Before anything of the agent's runs.
     keep_only_supervising_capabilities();
     if (socket == wait_result::present) {
@@ -102,7 +103,6 @@ int run(const settings& s, environment& env, const sys::locked_bytes& token)
         }
         add_client_defaults(env, s.port);
     }
-    describe_account(env, s);
 
     const terminal tty;
     const agent_start started = start_agent(s, env, tty);
@@ -110,11 +110,14 @@ int run(const settings& s, environment& env, const sys::locked_bytes& token)
         clear_up(-1, bridge, signals.get(), 0);
         return stop(started.exit_code, started.error);
     }
-    return supervise(started.pid, bridge, signals.get(), tty, s.grace_ms);
+    return supervise(started.pid, bridge, signals.get(), tty, s);
 }
 
 int prepare_and_run(int argc, char** argv, char** envp)
 {
+    // First of all: the kernel drops what PID 1 neither blocks nor handles, and a stop may come this early.
+    const sys::unique_fd signals = catch_signals();
+    if (!signals) return stop(sys::exit_os_error, std::string("no signalfd: ") + std::strerror(errno));
     settings s;
     std::string error;
     switch (read_settings(argc, argv, envp, s, error)) {
@@ -131,7 +134,7 @@ int prepare_and_run(int argc, char** argv, char** envp)
     }
     sys::locked_bytes token;
     const token_result taken = take_session_token(envp, s.token_file, token);
-    environment env(envp, s.kept_variables);
+    environment env(envp, s.kept_variables, s.dropped_variables);
     // From here on /proc/1/environ is empty.
     sys::wipe_environment(envp);
     if (!taken.error.empty()) return stop(sys::exit_configuration, taken.error);
@@ -145,6 +148,8 @@ int prepare_and_run(int argc, char** argv, char** envp)
     }
     if (const int code = resolve_accounts(s, read_passwd(), ::geteuid(), ::getegid(), error); code != 0)
         return stop(code, error);
+    for (const std::string& complaint : load_secrets(env, s.secrets_directory))
+        sys::say({complaint});
     if (const std::string name = find_provider_key(env, s.allowed_secrets); !name.empty())
         return stop(
             sys::exit_configuration,
@@ -157,24 +162,29 @@ int prepare_and_run(int argc, char** argv, char** envp)
             s.token_file +
                 " can be read by the agent; mount it with owner 0 and mode 0400, or put session_token into "
                 "KEYHOLE_ALLOW_SECRETS");
+    if (!s.single_uid)
+        if (const std::string missing = missing_to_change_user(); !missing.empty())
+            return stop(sys::exit_no_permission, "root cannot become uid " + std::to_string(s.agent.uid) +
+                                                     ": the container lacks " + missing +
+                                                     "; add --cap-add SETUID --cap-add SETGID --cap-add "
+                                                     "KILL, or start it with --user 1000:1000");
     if (!s.single_uid && !has_kill_capability())
         sys::say({"without --cap-add KILL, signals (docker stop) do not reach the agent"});
     for (const std::string& name : env.left_out())
         sys::say({name, " is kept from the agent; put it into KEYHOLE_KEEP_ENV if it is wanted"});
-    if (s.check) s.command = {"/proc/self/exe", "--inspect", s.socket, std::to_string(s.port)};
-    return run(s, env, token);
+    if (s.doctor != look::none) s.command = doctor_command(s);
+    return run(s, env, token, signals);
 }
 
 }  // namespace
 
 int main(int argc, char** argv, char** envp)
 {
-    sys::become_unreadable();
     sys::set_program_name("keyhole-init");
+    // Before anything is closed or limited: that is what it looks at.
+    if (is_examination(argc, argv)) return examine(argc, argv, envp);
+    sys::become_unreadable();
     sys::ensure_standard_descriptors();
-    if (argc == 4 && std::string_view(argv[1]) == "--inspect")
-        return inspect(envp, argv[2],
-                       static_cast<std::uint16_t>(sys::parse_number(argv[3], 65'535).value_or(8080)));
     sys::close_from(STDERR_FILENO + 1);
     if (::chdir("/") != 0) return stop(sys::exit_os_error, "cannot enter /");
     return prepare_and_run(argc, argv, envp);

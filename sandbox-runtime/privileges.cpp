@@ -81,6 +81,9 @@ const char* verify_dropped(const identity& who) noexcept
     if (!get_capabilities(left)) return "reading the capabilities back";
     for (const auto& half : left.half)
         if (half.effective != 0 || half.permitted != 0 || half.inheritable != 0) return "the capabilities";
+    for (unsigned long capability = 0; capability < 64; ++capability)
+        if (::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, capability, 0, 0) == 1)
+            return "the ambient capabilities";
     if (::prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1) return "no_new_privs";
     errno = 0;
     return nullptr;
@@ -101,10 +104,27 @@ void keep_only_supervising_capabilities() noexcept
     sys::forbid_new_privileges();
 }
 
-bool has_kill_capability() noexcept
+namespace {
+
+bool has(unsigned capability) noexcept
 {
     capability_sets sets;
-    return get_capabilities(sets) && (sets.half[0].effective & (1U << CAP_KILL)) != 0;
+    return get_capabilities(sets) && (sets.half[0].effective & (1U << capability)) != 0;
+}
+
+}  // namespace
+
+std::string missing_to_change_user()
+{
+    std::string missing;
+    if (!has(CAP_SETUID)) missing = "SETUID";
+    if (!has(CAP_SETGID)) missing += missing.empty() ? "SETGID" : " SETGID";
+    return missing;
+}
+
+bool has_kill_capability() noexcept
+{
+    return has(CAP_KILL);
 }
 
 }  // namespace keyhole::runtime

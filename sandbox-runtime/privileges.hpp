@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace keyhole::runtime {
@@ -25,6 +26,8 @@ const char* verify_dropped(const identity& who) noexcept;
 /// the empty bounding set.
 void keep_only_supervising_capabilities() noexcept;
 
+/// Which of the capabilities that becoming another user takes are missing: "SETUID SETGID", or empty.
+std::string missing_to_change_user();
 /// Whether this process may signal processes of other uids.
 bool has_kill_capability() noexcept;
 

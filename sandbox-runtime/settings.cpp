@@ -1,6 +1,7 @@
 #include "sandbox-runtime/settings.hpp"
 
 #include "bridge/system.hpp"
+#include "sandbox-runtime/argument_list.hpp"
 #include "sandbox-runtime/environment.hpp"
 
 #include <sys/stat.h>
@@ -16,6 +17,38 @@ constexpr std::uint32_t usual_bridge_id = 998;
 bool is_on(std::string_view value) noexcept
 {
     return value == "1" || value == "true" || value == "yes";
+}
+
+bool is_off(std::string_view value) noexcept
+{
+    return value == "0" || value == "false" || value == "no" || value == "off";
+}
+
+// "15:2"
+bool read_rewrite(std::string_view text, signal_table& out)
+{
+    const std::size_t colon = text.find(':');
+    if (colon == std::string_view::npos) return false;
+    const auto from = sys::parse_number(text.substr(0, colon), out.size() - 1);
+    const auto to = sys::parse_number(text.substr(colon + 1), out.size() - 1);
+    if (!from || !to || *from == 0 || *to == 0) return false;
+    out[*from] = static_cast<std::uint8_t>(*to);
+    return true;
+}
+
+// "doctor [--json]", or --check, its old name.
+bool read_doctor(int argc, char** argv, int& i, look& out)
+{
+    if (i >= argc) return false;
+    const std::string_view word = argv[i];
+    if (word != "doctor" && word != "--check") return false;
+    ++i;
+    out = look::text;
+    if (i < argc && std::string_view(argv[i]) == "--json") {
+        out = look::json;
+        ++i;
+    }
+    return true;
 }
 
 // Beside this program, wherever the image put the two.
@@ -42,18 +75,21 @@ struct number_setting {
     int* value;
 };
 
-bool read_command(char** envp, std::vector<std::string> arguments, settings& out)
+// What is wrong with it, or nothing.
+std::string read_command(char** envp, std::vector<std::string> arguments, settings& out)
 {
     if (const auto program = raw_value(envp, "AGENT_COMMAND"); !program.empty()) {
-        out.command = {std::string(program)};
-        for (std::string& word : split_words(raw_value(envp, "AGENT_ARGS")))
-            out.command.push_back(std::move(word));
-        return true;
+        auto words = read_argument_list(raw_value(envp, "AGENT_ARGS"));
+        if (!words)
+            return "AGENT_ARGS begins with [ but is no JSON array of strings; write [\"one\",\"two words\"]";
+        out.command = std::move(*words);
+        out.command.insert(out.command.begin(), std::string(program));
+        return {};
     }
     out.command = std::move(arguments);
     if (out.command.size() == 1 && is_shell_line(out.command.front()))
         out.command = {"/bin/sh", "-c", std::move(out.command.front())};
-    return !out.command.empty();
+    return out.command.empty() ? "no command: give one as arguments or set AGENT_COMMAND" : std::string();
 }
 
 }  // namespace
@@ -62,22 +98,32 @@ const char help_text[] =
     R"(keyhole-init: PID 1 of a sandbox. The agent gets its models at 127.0.0.1:8080 and finds no trace of how.
 
 usage: keyhole-init [options] [--] COMMAND [ARG...]
-       keyhole-init --check          what an agent would see in this container; exit code 1 if that is too much
+       keyhole-init doctor [--json]  each guarantee of this sandbox, ok or broken with cause and remedy; exit code 0 only if
+                                     all are ok. As the container's command it looks as the agent would; it may be run by the
+                                     agent, too
 
   --subreaper        run although this process is not PID 1
   --single-uid       agent, bridge and init share one uid (the default when not started as root)
   --bridge PATH      the bridge program (default: keyhole-bridge beside this program)
   --grace SECONDS    how long what the agent left running may take after SIGTERM (default 2)
+  --rewrite FROM:TO  pass signal FROM on to the agent as TO, by number; repeatable
+  --ok-exit CODE     an exit code of the agent that counts as success, e.g. 143
   --help, --version
 
 read from the environment, and kept from the agent:
   SESSION_TOKEN or SESSION_TOKEN_FILE (default /run/secrets/session_token), SESSION_ID, CONTROL_*, KEYHOLE_*
   KEYHOLE_ALLOW_SECRETS=NAME,…   variables that may hold what looks like a provider's key
+  KEYHOLE_DROP_ENV=NAME,PRE*,…   more variables, or prefixes, that are the orchestrator's own
+  KEYHOLE_SECRETS=DIR            a directory of the agent's secrets (default /run/secrets): file my-key becomes MY_KEY, or as
+                                 its file `manifest` says in lines VARIABLE<TAB>FILE
   KEYHOLE_KEEP_ENV=NAME,…        loader variables (NODE_OPTIONS, LD_*, BASH_ENV, …) that the agent may have
   KEYHOLE_SINGLE_UID=1           as --single-uid
+  KEYHOLE_HAND_OFF=yes|no        the bridge passes connections to the proxy itself where it takes them (default yes)
+  KEYHOLE_ADOPT=1                the agent's uid gets its line in /etc/passwd and owns its home directory, where that can be done
+  KEYHOLE_SECCOMP=off            no system call filter of our own (the engine's stays)
   KEYHOLE_PROXY_WAIT=SECONDS     how long to wait for the proxy at start (default 3)
 read from the environment:
-  AGENT_COMMAND, AGENT_ARGS      instead of COMMAND; AGENT_ARGS is split at blanks
+  AGENT_COMMAND, AGENT_ARGS      instead of COMMAND; AGENT_ARGS is split at blanks, or a JSON array of strings
   AGENT_USER (default agent), AGENT_UID, AGENT_GID, AGENT_WORKDIR (default /workspace)
   LLM_PROXY_SOCKET (default /llm-sock/llm.sock), LLM_PROXY_PORT (default 8080)
   OPENAI_API_BASE and the other base URLs: kept as given, else set to the bridge
@@ -92,6 +138,7 @@ settings_result read_settings(int argc, char** argv, char** envp, settings& out,
     int port = out.port;
     int grace_seconds = out.grace_ms / 1000;
     const number_setting numbers[] = {{"--grace", "KEYHOLE_GRACE", 3600, &grace_seconds},
+                                      {"--ok-exit", "", 255, &out.ok_exit},
                                       {"", "KEYHOLE_PROXY_WAIT", 3600, &out.proxy_wait_seconds},
                                       {"", "LLM_PROXY_PORT", 65'535, &port}};
     const auto set_number = [&error](std::string_view name, std::string_view text, const number_setting& n) {
@@ -104,7 +151,8 @@ settings_result read_settings(int argc, char** argv, char** envp, settings& out,
         return value.has_value();
     };
     for (const number_setting& n : numbers)
-        if (const auto text = raw_value(envp, n.variable); !text.empty() && !set_number(n.variable, text, n))
+        if (const auto text = n.variable.empty() ? std::string_view{} : raw_value(envp, n.variable);
+            !text.empty() && !set_number(n.variable, text, n))
             return settings_result::wrong;
 
     int i = 1;
@@ -117,27 +165,33 @@ settings_result read_settings(int argc, char** argv, char** envp, settings& out,
         if (word.empty() || word.front() != '-') break;
         if (word == "--help" || word == "-h") return settings_result::help;
         if (word == "--version") return settings_result::version;
-        if (word == "--check")
-            out.check = true;
-        else if (word == "--subreaper")
+        if (read_doctor(argc, argv, i, out.doctor)) break;
+        if (word == "--subreaper")
             out.subreaper = true;
         else if (word == "--single-uid")
             out.single_uid = true;
-        else if ((word == "--bridge" || word == "--grace") && i + 1 < argc) {
-            ++i;
+        else if (i + 1 < argc &&
+                 (word == "--bridge" || word == "--grace" || word == "--rewrite" || word == "--ok-exit"))
+        {
+            const std::string_view value = argv[++i];
             if (word == "--bridge")
-                out.bridge_program = argv[i];
-            else if (!set_number(word, argv[i], numbers[0]))
-                return settings_result::wrong;
+                out.bridge_program = value;
+            else if (word == "--rewrite" && !read_rewrite(value, out.signals))
+                error = "--rewrite cannot be '" + std::string(value) +
+                        "': it is FROM:TO, two signals' numbers, like 15:2";
+            else if (word == "--grace" || word == "--ok-exit")
+                set_number(word, value, numbers[word == "--grace" ? 0 : 1]);
+            if (!error.empty()) return settings_result::wrong;
         } else {
             error = std::string(word) + " is not an option or lacks its value; see --help";
             return settings_result::wrong;
         }
     }
-    // The image's entry point ends with "--", so `docker run image --check` arrives behind it.
-    if (i < argc && std::string_view(argv[i]) == "--check") {
-        out.check = true;
-        ++i;
+    // An image's entry point may end with "--", so `docker run image doctor` arrives behind it.
+    read_doctor(argc, argv, i, out.doctor);
+    if (out.doctor != look::none && i < argc) {
+        error = std::string(argv[i]) + " is not an option of doctor: it has --json only";
+        return settings_result::wrong;
     }
     if (port == 0) {
         error = "LLM_PROXY_PORT cannot be 0";
@@ -156,16 +210,19 @@ settings_result read_settings(int argc, char** argv, char** envp, settings& out,
     if (const auto file = raw_value(envp, "SESSION_TOKEN_FILE"); !file.empty()) out.token_file = file;
     if (out.bridge_program.empty()) out.bridge_program = find_bridge();
     out.single_uid = out.single_uid || is_on(raw_value(envp, "KEYHOLE_SINGLE_UID"));
+    out.hand_off = raw_value(envp, "KEYHOLE_HAND_OFF");
     out.allowed_secrets = split_words(raw_value(envp, "KEYHOLE_ALLOW_SECRETS"));
     out.kept_variables = split_words(raw_value(envp, "KEYHOLE_KEEP_ENV"));
+    out.dropped_variables = split_words(raw_value(envp, "KEYHOLE_DROP_ENV"));
+    if (const auto dir = raw_value(envp, "KEYHOLE_SECRETS"); !dir.empty()) out.secrets_directory = dir;
+    out.adopt = is_on(raw_value(envp, "KEYHOLE_ADOPT"));
+    out.filter = !is_off(raw_value(envp, "KEYHOLE_SECCOMP"));
     out.agent_user = raw_value(envp, "AGENT_USER");
     out.agent_uid = raw_value(envp, "AGENT_UID");
     out.agent_gid = raw_value(envp, "AGENT_GID");
-    if (!read_command(envp, std::vector<std::string>(argv + i, argv + argc), out) && !out.check) {
-        error = "no command: give one as arguments or set AGENT_COMMAND";
-        return settings_result::wrong;
-    }
-    return settings_result::run;
+    if (out.doctor != look::none) return settings_result::run;
+    error = read_command(envp, std::vector<std::string>(argv + i, argv + argc), out);
+    return error.empty() ? settings_result::run : settings_result::wrong;
 }
 
 int resolve_accounts(settings& s, std::string_view passwd, std::uint32_t own_uid, std::uint32_t own_gid,

@@ -3,11 +3,25 @@
 
 #include "sandbox-runtime/users.hpp"
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
 
 namespace keyhole::runtime {
+
+/// What a signal from outside becomes for the agent: its own number, but for `--rewrite 15:2`. Indexed by
+/// number.
+using signal_table = std::array<std::uint8_t, 65>;
+constexpr signal_table own_signals() noexcept
+{
+    signal_table table{};
+    for (std::size_t i = 0; i < table.size(); ++i)
+        table[i] = static_cast<std::uint8_t>(i);
+    return table;
+}
+
+enum class look { none, text, json };  ///< the doctor's report
 
 struct settings {
     std::vector<std::string> command;
@@ -21,10 +35,17 @@ struct settings {
     std::string bridge_program;
     std::vector<std::string> allowed_secrets;
     std::vector<std::string> kept_variables;
+    std::string hand_off;  ///< yes or no for the bridge; empty: its default
+    std::vector<std::string> dropped_variables;
+    std::string secrets_directory = "/run/secrets";
+    signal_table signals = own_signals();
+    int ok_exit = 0;      ///< an exit code of the agent that counts as 0
+    bool filter = true;   ///< system calls
+    bool adopt = false;   ///< /etc/passwd and the home directory may be changed for the agent's uid
     int grace_ms = 2000;  ///< for what the agent left running
     bool single_uid = false;
     bool subreaper = false;
-    bool check = false;
+    look doctor = look::none;
 
     std::string agent_user;  ///< as asked for; empty: not asked
     std::string agent_uid;

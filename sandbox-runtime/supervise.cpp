@@ -23,9 +23,16 @@ int exit_code_of(int status) noexcept
 
 struct reaped {
     bool agent_ended = false;
+    bool agent_suspended = false;
     int agent_status = 0;
     bool children_left = true;
 };
+
+// Ctrl-Z, or a read from a terminal that is somebody else's. Nobody here could bring it back with `fg`.
+bool is_job_control(int signal) noexcept
+{
+    return signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU;
+}
 
 // Everything that has ended, ours or an orphan's.
 reaped reap(pid_t agent, bridge_process& bridge)
@@ -43,6 +50,7 @@ reaped reap(pid_t agent, bridge_process& bridge)
             // Where all share one uid the agent can stop its own bridge; that shall not look like a network
             // that hangs.
             if (pid == bridge.pid()) ::kill(pid, SIGCONT);
+            if (pid == agent && is_job_control(WSTOPSIG(status))) result.agent_suspended = true;
             continue;
         }
         if (pid == agent) {
@@ -123,14 +131,18 @@ sys::unique_fd catch_signals() noexcept
     return sys::unique_fd(::signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK));
 }
 
-int supervise(pid_t agent, bridge_process& bridge, int signal_fd, const terminal& tty, int grace_ms)
+int supervise(pid_t agent, bridge_process& bridge, int signal_fd, const terminal& tty, const settings& s)
 {
     int code = 0;
     for (bool running = true; running;) {
         signalfd_siginfo info{};
         if (next_signal(signal_fd, bridge.timeout(), info) && info.ssi_signo != SIGCHLD)
-            forward(agent, static_cast<int>(info.ssi_signo));
+            forward(agent, info.ssi_signo < s.signals.size() ? s.signals[info.ssi_signo] : SIGTERM);
         const reaped result = reap(agent, bridge);
+        if (result.agent_suspended) {
+            tty.give_to(agent);
+            forward(agent, SIGCONT);
+        }
         if (result.agent_ended) {
             code = exit_code_of(result.agent_status);
             running = false;
@@ -138,8 +150,8 @@ int supervise(pid_t agent, bridge_process& bridge, int signal_fd, const terminal
             bridge.on_timer();
     }
     tty.take_back();
-    clear_up(agent, bridge, signal_fd, grace_ms);
-    return code;
+    clear_up(agent, bridge, signal_fd, s.grace_ms);
+    return code == s.ok_exit ? 0 : code;
 }
 
 void clear_up(pid_t agent, bridge_process& bridge, int signal_fd, int grace_ms)

@@ -12,7 +12,7 @@ namespace keyhole::runtime {
 sys::unique_fd catch_signals() noexcept;
 
 /// Until the agent has ended and its leftovers are gone. The agent's exit code, 128+n for signal n.
-int supervise(pid_t agent, bridge_process& bridge, int signal_fd, const terminal& tty, int grace_ms);
+int supervise(pid_t agent, bridge_process& bridge, int signal_fd, const terminal& tty, const settings& s);
 
 /// Ends everything but this process: SIGTERM, then after the grace SIGKILL.
 void clear_up(pid_t agent, bridge_process& bridge, int signal_fd, int grace_ms);

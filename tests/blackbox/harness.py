@@ -89,6 +89,7 @@ class Provider:
     def __init__(self, tls=None, pace=0):
         self.openai_key = "sk-proj-" + secrets.token_hex(24)
         self.anthropic_key = "sk-ant-api03-" + secrets.token_hex(24)
+        self.gemini_key = "AIza" + secrets.token_hex(24)
         self.dir = tempfile.mkdtemp(prefix="kh-prov-")
         self.log_path = os.path.join(self.dir, "seen.jsonl")
         self.pace, self.tls = pace, tls
@@ -99,7 +100,8 @@ class Provider:
         command = [sys.executable, str(DEMO_PROVIDER), "--port", str(self.port), "--log", self.log_path, "--pace", str(self.pace)]
         if self.tls:
             command += ["--cert", self.tls[0], "--key", self.tls[1]]
-        env = {**os.environ, "DEMO_PROVIDER_OPENAI_KEY": self.openai_key, "DEMO_PROVIDER_ANTHROPIC_KEY": self.anthropic_key}
+        env = {**os.environ, "DEMO_PROVIDER_OPENAI_KEY": self.openai_key, "DEMO_PROVIDER_ANTHROPIC_KEY": self.anthropic_key,
+               "DEMO_PROVIDER_GEMINI_KEY": self.gemini_key}
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, env=env)
         ready = self.process.stdout.readline()
         if not ready:

@@ -44,6 +44,32 @@ class DemoProvider(unittest.TestCase):
         text = "".join(c["delta"].get("content") or "" for e in events for c in e["choices"])
         self.assertEqual((text, events[0]["id"]), (whole["choices"][0]["message"]["content"], whole["id"]))
 
+    def ask_gemini(self, verb, text, key=None, query="", **more):
+        body = {"contents": [{"role": "user", "parts": [{"text": text}]}], **more}
+        key = self.provider.gemini_key if key is None else key
+        return call(self.provider.where, "POST", f"/v1beta/models/gemini-2.5-pro:{verb}{query}", [("x-goog-api-key", key)], body)
+
+    def test_gemini_says_the_same_whole_as_events_and_as_an_array(self):
+        whole = self.ask_gemini("generateContent", "hello").json()
+        text = whole["candidates"][0]["content"]["parts"][0]["text"]
+        events = self.ask_gemini("streamGenerateContent", "hello", query="?alt=sse").body.decode()
+        listed = [json.loads(line[6:]) for line in events.split("\r\n\r\n") if line]
+        for pieces in (listed, self.ask_gemini("streamGenerateContent", "hello").json()):
+            self.assertEqual("".join(p["candidates"][0]["content"]["parts"][0]["text"] for p in pieces).split(), text.split())
+            self.assertEqual((pieces[-1]["usageMetadata"], pieces[-1]["candidates"][0]["finishReason"]), (whole["usageMetadata"], "STOP"))
+        self.assertEqual(self.ask_gemini("generateContent", "hello", key="wrong").status, 400)
+
+    def test_gemini_calls_the_shell_that_is_offered_and_repeats_what_it_said(self):
+        schema = {"type": "OBJECT", "properties": {"command": {"type": "STRING"}}, "required": ["command"]}
+        tools = [{"functionDeclarations": [{"name": "run_shell_command", "parameters": schema}]}]
+        asked = self.ask_gemini("generateContent", "[demo: run expr 1 + 1]", tools=tools).json()
+        call_made = asked["candidates"][0]["content"]["parts"][-1]["functionCall"]
+        self.assertEqual(call_made, {"name": "run_shell_command", "args": {"command": "expr 1 + 1"}})
+        answered = {"contents": [{"role": "user", "parts": [{"text": "[demo: run expr 1 + 1]"}]}, {"role": "model", "parts": [{"functionCall": call_made}]},
+                                 {"role": "user", "parts": [{"functionResponse": {"name": "run_shell_command", "response": {"output": "2"}}}]}], "tools": tools}
+        told = call(self.provider.where, "POST", "/v1beta/models/gemini-2.5-pro:generateContent", [("x-goog-api-key", self.provider.gemini_key)], answered)
+        self.assertIn("The command said: 2", told.json()["candidates"][0]["content"]["parts"][0]["text"])
+
     def test_usage_is_in_a_stream_only_when_asked_for(self):
         silent = self.ask(chat_body(stream=True)).body
         self.assertNotIn(b'"usage"', silent)

@@ -4,6 +4,7 @@ import os
 import pathlib
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -11,6 +12,10 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = ROOT / "build/release/bin"
+# What images are called; several checkouts on one engine choose different names.
+NAME = os.environ.get("KEYHOLE_TEST_NAME", "keyhole-test")
+# Images that are there are taken as they are, for whoever works on a test.
+REUSE = os.environ.get("KEYHOLE_TEST_REUSE") == "1"
 
 
 class Checks:
@@ -54,8 +59,10 @@ class Engine:
 
     def __init__(self, program):
         self.program = program
-        self.name = f"keyhole-test-{os.getpid()}"
+        self.name = f"{NAME}-{os.getpid()}"
         self.containers, self.volumes = [], []
+        # So that what was made is removed when somebody ends the test.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
     def run(self, *arguments, check=True, **options):
         done = subprocess.run([self.program, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
@@ -67,7 +74,8 @@ class Engine:
         return json.loads(self.run("inspect", "--type", what, thing).stdout)[0]
 
     def build(self, tag, dockerfile, *options, context=ROOT):
-        self.run("build", "--network=host", "-q", "-t", tag, "-f", dockerfile, *options, context)
+        if not REUSE or self.run("image", "inspect", tag, check=False).returncode:
+            self.run("build", "--network=host", "-q", "-t", tag, "-f", dockerfile, *options, context)
         size = int(self.inspect("image", tag)["Size"])
         print(f"      {tag}: {size / 1e6:.1f} MB", flush=True)
         return size
@@ -76,8 +84,8 @@ class Engine:
         """Debian 12 that trusts what this machine trusts: what BUILD_BASE is for."""
         shutil.copy("/etc/ssl/certs/ca-certificates.crt", work / "ca-certificates.crt")
         (work / "Dockerfile").write_text(f"FROM {base}\nCOPY ca-certificates.crt /etc/ssl/certs/ca-certificates.crt\n")
-        self.run("build", "-q", "-t", "keyhole-test-build-base", work)
-        return "keyhole-test-build-base"
+        self.run("build", "-q", "-t", f"{NAME}-build-base", work)
+        return f"{NAME}-build-base"
 
     def volume(self, name):
         name = f"{self.name}-{name}"
@@ -96,18 +104,19 @@ class Provider:
     """The demo provider, with keys that nobody else has."""
 
     def __init__(self, work):
-        self.keys = {"openai": "sk-proj-" + secrets.token_hex(24), "anthropic": "sk-ant-" + secrets.token_hex(24)}
+        self.keys = {"openai": "sk-proj-" + secrets.token_hex(24), "anthropic": "sk-ant-" + secrets.token_hex(24),
+                     "gemini": "AIza" + secrets.token_hex(24)}
         self.log = work / "provider.jsonl"
         self.process = subprocess.Popen(
             [sys.executable, str(ROOT / "tests/demo_provider/demo_provider.py"), "--port", "0", "--openai-key", self.keys["openai"],
-             "--anthropic-key", self.keys["anthropic"], "--log", str(self.log)], stdout=subprocess.PIPE, text=True)
+             "--anthropic-key", self.keys["anthropic"], "--gemini-key", self.keys["gemini"], "--log", str(self.log)], stdout=subprocess.PIPE, text=True)
         self.url = json.loads(self.process.stdout.readline())["url"]
 
     def events(self, kind):
         return [e for e in map(json.loads, self.log.read_text().splitlines()) if e["event"] == kind] if self.log.exists() else []
 
     def configuration(self):
-        return "".join(f'[providers.{p}]\nbase_url = "{self.url}/v1"\n' for p in self.keys)
+        return "".join(f'[providers.{p}]\nbase_url = "{self.url}/{"v1beta" if p == "gemini" else "v1"}"\n' for p in self.keys)
 
     def close(self):
         self.process.terminate()
@@ -123,8 +132,8 @@ class Proxy:
         (work / "keyhole.toml").write_text(provider.configuration())
         self.metrics = f"127.0.0.1:{free_port()}"
         on.containers.append(self.name)
-        environment = [f"--env=OPENAI_API_KEY={provider.keys['openai']}", f"--env=ANTHROPIC_API_KEY={provider.keys['anthropic']}",
-                       "--env=KEYHOLE_CONFIG=/etc/keyhole.toml", f"--env=KEYHOLE_METRICS_LISTEN={self.metrics}"]
+        environment = [*(f"--env={p.upper()}_API_KEY={key}" for p, key in provider.keys.items()), "--env=KEYHOLE_CONFIG=/etc/keyhole.toml",
+                       f"--env=KEYHOLE_METRICS_LISTEN={self.metrics}"]
         on.run("run", "-d", "--name", self.name, "--network=host", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges",
                "--tmpfs=/run/keyhole-admin:uid=997,gid=997,mode=0700", "-v", f"{self.sockets}:/run/keyhole", "-v", f"{self.state}:/var/lib/keyhole",
                "-v", f"{work}/keyhole.toml:/etc/keyhole.toml:ro", *environment, image)
@@ -150,8 +159,8 @@ class Proxy:
 
 
 # What README's `docker run` of a sandbox says, but for the token and the socket's volume.
-SANDBOX = ["--network=none", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--pids-limit=512", "--tmpfs=/tmp",
-           "--tmpfs=/home/agent:uid=1000,gid=1000"]
+SANDBOX = ["--network=none", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", f"--security-opt=seccomp={ROOT}/deploy/seccomp.json",
+           "--pids-limit=512", "--tmpfs=/tmp", "--tmpfs=/home/agent:uid=1000,gid=1000"]
 TWO_USERS = ["--cap-add=SETUID", "--cap-add=SETGID", "--cap-add=KILL"]
 
 

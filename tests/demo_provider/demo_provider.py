@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A demo provider: speaks like OpenAI and Anthropic, checks a key, and computes no AI.
+"""A demo provider: speaks like OpenAI, Anthropic and Google, checks a key, and computes no AI.
 
 Answers are deterministic: text, token counts, ids and times are a pure function of the request's body. Tests ask for any fault
 through the header `x-demo` or the body's metadata.demo; `--help-faults` lists them. What it saw goes to --log as JSON lines.
@@ -23,6 +23,7 @@ from types import SimpleNamespace
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import anthropic_api  # noqa: E402
+import gemini_api  # noqa: E402
 import openai_api  # noqa: E402
 from delivery import FAULTS, Answer, Delivery, Gates, UnknownFault, parse_faults  # noqa: E402
 from http_server import BadRequest, Connection  # noqa: E402
@@ -55,7 +56,7 @@ def understand(request):
     named = request.json.get("model") if isinstance(request.json, dict) else None
     if named is None and "model" in request.form:
         named = request.form["model"][0].decode("utf-8", "replace")
-    request.model = named if isinstance(named, str) else ""
+    request.model = named if isinstance(named, str) else gemini_api.model_of(request.path)
     asked = request.get("x-demo")
     metadata = request.json.get("metadata") if isinstance(request.json, dict) else None
     if not asked and isinstance(metadata, dict):
@@ -64,8 +65,8 @@ def understand(request):
 
 
 class Provider:
-    def __init__(self, openai_key, anthropic_key, log, pace):
-        self.keys = {"openai": openai_key, "anthropic": anthropic_key}
+    def __init__(self, openai_key, anthropic_key, gemini_key, log, pace):
+        self.keys = {"openai": openai_key, "anthropic": anthropic_key, "gemini": gemini_key}
         self.log = log
         self.pace = pace
         self.gates = Gates()
@@ -118,11 +119,15 @@ class Provider:
     def answer(self, request):
         api = "anthropic" if request.path.startswith("/v1/messages") or (
             request.path.startswith("/v1/models") and request.get("anthropic-version")) else "openai"
-        speaks = anthropic_api if api == "anthropic" else openai_api
+        if gemini_api.is_for_google(request):
+            api = "gemini"
+        speaks = {"anthropic": anthropic_api, "gemini": gemini_api, "openai": openai_api}[api]
         bearer = request.get("authorization")
         presented = bearer[7:] if bearer[:7].lower() == "bearer " else ""
         if api == "anthropic" and request.get("x-api-key"):
             presented = request.get("x-api-key")
+        if api == "gemini":
+            presented = gemini_api.presented_key(request)
         request.presented = presented
         if not presented or presented != self.keys[api]:
             return speaks.wrong_key(presented)
@@ -140,6 +145,8 @@ class Provider:
         if made is None:
             if api == "anthropic":
                 return anthropic_api.error(404, "not_found_error", "Not found")
+            if api == "gemini":
+                return gemini_api.error(404, f"The demo provider has no such address: {request.method} {request.path}")
             return openai_api.error(404, f"Invalid URL ({request.method} {request.path})")
         if "echo_key_header" in faults:
             made.fields.append(("x-echo", f"key {presented}"))
@@ -157,7 +164,7 @@ class Provider:
 
 
 async def run(options):
-    keys = (options.openai_key, options.anthropic_key)
+    keys = (options.openai_key, options.anthropic_key, options.gemini_key)
     provider = Provider(*keys, RequestLog(options.log, keys), options.pace)
     context = None
     if options.cert:
@@ -186,6 +193,7 @@ def main():
     parser.add_argument("--key", help="PEM file of the certificate's key")
     parser.add_argument("--openai-key", default=os.environ.get("DEMO_PROVIDER_OPENAI_KEY", ""))
     parser.add_argument("--anthropic-key", default=os.environ.get("DEMO_PROVIDER_ANTHROPIC_KEY", ""))
+    parser.add_argument("--gemini-key", default=os.environ.get("DEMO_PROVIDER_GEMINI_KEY", ""))
     parser.add_argument("--log", help="JSON lines of everything that it saw")
     parser.add_argument("--pace", type=float, default=0, help="milliseconds between two events of a stream")
     parser.add_argument("--help-faults", action="store_true", help="list what x-demo understands")

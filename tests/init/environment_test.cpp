@@ -5,13 +5,14 @@
 namespace keyhole::runtime {
 namespace {
 
-environment from(std::vector<std::string> entries, const std::vector<std::string>& keep = {})
+environment from(std::vector<std::string> entries, const std::vector<std::string>& keep = {},
+                 const std::vector<std::string>& drop = {})
 {
     std::vector<char*> pointers;
     for (std::string& entry : entries)
         pointers.push_back(entry.data());
     pointers.push_back(nullptr);
-    return {pointers.data(), keep};
+    return environment(pointers.data(), keep, drop);
 }
 
 TEST(AgentEnvironment, TOKEN_STAYS_HOME_LeavesOutWhatBelongsToTheOrchestrator)
@@ -21,6 +22,21 @@ TEST(AgentEnvironment, TOKEN_STAYS_HOME_LeavesOutWhatBelongsToTheOrchestrator)
               "KEYHOLE_ALLOW_SECRETS=z", "PATH=/bin", "SESSION_NAME=mine"},
              {"SESSION_TOKEN", "CONTROL_X"});
     EXPECT_EQ(env.entries(), (std::vector<std::string>{"PATH=/bin", "SESSION_NAME=mine"}));
+}
+
+TEST(AgentEnvironment, TOKEN_STAYS_HOME_LeavesOutWhateverElseTheOrchestratorNames)
+{
+    const environment env = from({"RUN_TOKEN=t", "FLEET_URL=u", "FLEET=v", "FLEETING=w", "PATH=/bin"},
+                                 {"RUN_TOKEN"}, {"RUN_TOKEN", "FLEET_*", "FLEET"});
+    EXPECT_EQ(env.entries(), (std::vector<std::string>{"FLEETING=w", "PATH=/bin"}));
+    EXPECT_TRUE(env.is_dropped("FLEET_X"));
+    EXPECT_FALSE(env.is_dropped("PATH"));
+}
+
+TEST(AgentEnvironment, LeavesOutInheritedDescriptorsAnnouncements)
+{
+    EXPECT_TRUE(
+        from({"LISTEN_FDS=1", "LISTEN_PID=1", "LISTEN_FDNAMES=x", "NOTIFY_SOCKET=@x"}).entries().empty());
 }
 
 TEST(AgentEnvironment, LeavesOutLoadersUnlessTheyAreWanted)
@@ -64,6 +80,12 @@ TEST(ClientDefaults, KeepWhatIsSet)
     EXPECT_EQ(env.get("OPENAI_API_KEY"), "kh_mine");
     EXPECT_FALSE(env.has("ANTHROPIC_AUTH_TOKEN")) << "two credentials make Claude Code warn";
     EXPECT_FALSE(env.has("GEMINI_API_KEY"));
+}
+
+TEST(ClientDefaults, AnAddressThatServersUseTooPromisesNoModel)
+{
+    EXPECT_TRUE(expects_a_proxy(from({"ANTHROPIC_BASE_URL=http://localhost:8080"})));
+    EXPECT_FALSE(expects_a_proxy(from({"OLLAMA_HOST=0.0.0.0"})));
 }
 
 TEST(ClientDefaults, AnEmptyValueIsNoneSet)

@@ -45,6 +45,37 @@ TEST(InitSettings, PreferTheCommandOfTheEnvironment)
               (words{"echo", "hello", "from", "sandbox"}));
 }
 
+TEST(InitSettings, TakeAJsonArrayOfArgumentsExactly)
+{
+    EXPECT_EQ(read({}, {"AGENT_COMMAND=echo",
+                        R"(AGENT_ARGS= ["two words", "", "a,b", "\u00e9\ud83d\ude00\n\"\\"] )"})
+                  .values.command,
+              (words{"echo", "two words", "", "a,b", "\xC3\xA9\xF0\x9F\x98\x80\n\"\\"}));
+    EXPECT_EQ(read({}, {"AGENT_COMMAND=echo", "AGENT_ARGS=[]"}).values.command, (words{"echo"}));
+    EXPECT_EQ(read({}, {"AGENT_COMMAND=echo", "AGENT_ARGS=a,b c"}).values.command,
+              (words{"echo", "a,b", "c"}));
+    for (const char* wrong :
+         {"[", "[\"a\"", "[1]", "[\"a\" \"b\"]", "[\"a\"] x", "[\"\\x\"]", "[\"\\u0000\"]", "[\"\\ud800\"]",
+          "[\"\\udc00\"]", "[\"\n\"]", "[\"a\",]", "[null]"})
+    {
+        const parsed p = read({}, {"AGENT_COMMAND=echo", std::string("AGENT_ARGS=") + wrong});
+        EXPECT_EQ(p.result, settings_result::wrong) << wrong;
+        EXPECT_NE(p.error.find("AGENT_ARGS"), std::string::npos) << p.error;
+    }
+}
+
+TEST(InitSettings, RewriteSignalsAndForgiveOneExitCode)
+{
+    const parsed p = read({"--rewrite", "15:2", "--rewrite", "64:1", "--ok-exit", "143", "ls"});
+    EXPECT_EQ(p.values.signals[15], 2);
+    EXPECT_EQ(p.values.signals[64], 1);
+    EXPECT_EQ(p.values.signals[2], 2);
+    EXPECT_EQ(p.values.ok_exit, 143);
+    for (const char* wrong : {"15", "0:2", "15:0", "65:2", "15:65", "15:", ":2", "TERM:INT", "15:2:3"})
+        EXPECT_EQ(read({"--rewrite", wrong, "ls"}).result, settings_result::wrong) << wrong;
+    EXPECT_EQ(read({"--ok-exit", "256", "ls"}).result, settings_result::wrong);
+}
+
 TEST(InitSettings, GiveASingleLineToTheShell)
 {
     EXPECT_EQ(read({"--", "echo hello | wc"}).values.command, (words{"/bin/sh", "-c", "echo hello | wc"}));
@@ -55,7 +86,12 @@ TEST(InitSettings, NeedACommandUnlessTheyOnlyLookAround)
 {
     EXPECT_EQ(read({}).result, settings_result::wrong);
     EXPECT_EQ(read({"--check"}).result, settings_result::run);
-    EXPECT_TRUE(read({"--", "--check"}).values.check);
+    EXPECT_EQ(read({"--", "--check"}).values.doctor, look::text);
+    EXPECT_EQ(read({"doctor"}).values.doctor, look::text);
+    EXPECT_EQ(read({"--", "doctor", "--json"}).values.doctor, look::json);
+    EXPECT_EQ(read({"--subreaper", "doctor", "--json"}).values.doctor, look::json);
+    EXPECT_EQ(read({"doctor", "who"}).result, settings_result::wrong);
+    EXPECT_EQ(read({"--", "env", "doctor"}).values.doctor, look::none);
 }
 
 TEST(InitSettings, RefuseWrongValuesByName)

@@ -197,43 +197,6 @@ class Inheritance(InitTest):
         self.assertIn(result.returncode, (69, 77), result.stderr)
 
 
-class Check(InitTest):
-    def run_check(self, **more):
-        return self.run_init("--check", **more)
-
-    def test_finds_nothing_in_a_good_sandbox(self):
-        self.start_proxy()
-        for before in ((), AS_USER):
-            result = self.run_check(before=before, env={"SESSION_TOKEN": TOKEN})
-            self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
-            self.assertIn("nothing leaks", result.stdout)
-            self.assertIn("(keyhole-bridge): closed", result.stdout)
-            self.assertNotIn(TOKEN, result.stdout)
-
-    def test_finds_a_socket_that_can_be_replaced(self):
-        self.start_proxy()
-        self.socket_directory.chmod(0o777)
-        result = self.run_check()
-        self.assertEqual(result.returncode, 1)
-        self.assertIn("mount it read-only", result.stdout)
-
-    def test_finds_a_network(self):
-        self.start_proxy()
-        # A default route through the loopback interface is route enough: struct rtentry, SIOCADDRT.
-        route = [PYTHON, "-c",
-                 "import ctypes, fcntl, os, socket, struct, sys\n"
-                 "s = socket.socket()\n"
-                 "fcntl.ioctl(s, 0x8914, struct.pack('16sh', b'lo', 0x49) + bytes(22))\n"
-                 "device = ctypes.create_string_buffer(b'lo')\n"
-                 "any_address = struct.pack('H14x', socket.AF_INET)\n"
-                 "entry = struct.pack('8x16s16s16sH6x8x8xH6xQ24x', any_address, any_address, any_address, 1, 0, ctypes.addressof(device))\n"
-                 "fcntl.ioctl(s, 0x890B, entry)\n"
-                 "os.execvp(sys.argv[1], sys.argv[1:])\n"]
-        result = self.run_check(before=route)
-        self.assertEqual(result.returncode, 1)
-        self.assertIn("--network none", result.stdout)
-
-
 if __name__ == "__main__":
     import unittest
     unittest.main()

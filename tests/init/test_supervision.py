@@ -93,6 +93,20 @@ class Signals(InitTest):
             self.assertEqual(int(line.split()[1], 16), 0, line)
 
 
+    def test_may_be_rewritten(self):
+        code = "import os, signal\nsignal.signal(signal.SIGINT, lambda *_: (os.write(1, b'asked\\n'), os._exit(7)))\nprint('ready', flush=True)\nsignal.pause()\n"
+        process = self.start(PYTHON, "-c", code, options=["--rewrite", "15:2"], stdout=subprocess.PIPE)
+        process.stdout.readline()
+        self.signal_init(process)
+        self.assertEqual(process.stdout.readline(), "asked\n")
+        process.stdout.close()
+        self.assertEqual(process.wait(LIMIT), 7)
+
+    def test_that_end_it_as_wanted_may_count_as_success(self):
+        self.assertEqual(self.run_init("sh", "-c", "kill -15 $$", options=["--ok-exit", "143"]).returncode, 0)
+        self.assertEqual(self.run_init("sh", "-c", "exit 3", options=["--ok-exit", "143"]).returncode, 3)
+
+
 class Children(InitTest):
     def test_orphans_are_reaped(self):
         code = ("import os, time\nfor _ in range(300):\n  if os.fork() == 0:\n    if os.fork() == 0: os._exit(0)\n    os._exit(0)\n  os.wait()\n"
@@ -241,20 +255,34 @@ class FailsClosed(InitTest):
 
 
 class Terminal(InitTest):
-    def test_belongs_to_the_agent_and_ctrl_c_reaches_it(self):
-        code = ("import os, signal, sys\nassert os.tcgetpgrp(0) == os.getpgrp() == os.getpid()\n"
-                "signal.signal(signal.SIGINT, lambda *_: sys.exit(42))\nprint('ready', flush=True)\nsignal.pause()\n")
+    def open(self, code):
+        """The namespaces' first process, so that it leads the terminal's foreground as it does under `docker run -it`."""
         pid, terminal = pty.fork()
         if pid == 0:
-            # The namespaces' first process, so that it leads the terminal's foreground as it does under `docker run -it`.
             os.execvpe(UNSHARE[0], [*UNSHARE, str(self.directory / "keyhole-init"), "--", PYTHON, "-c", code], self.environment({}))
-        seen = b""
-        while b"ready" not in seen:
-            seen += os.read(terminal, 1024)
+        self.addCleanup(os.close, terminal)
+        self.seen = b""
+        self.read_until(terminal, b"ready")
+        return pid, terminal
+
+    def read_until(self, terminal, word):
+        while word not in self.seen:
+            self.seen += os.read(terminal, 1024)
+
+    def test_belongs_to_the_agent_and_ctrl_c_reaches_it(self):
+        pid, terminal = self.open("import os, signal, sys\nassert os.tcgetpgrp(0) == os.getpgrp() == os.getpid()\n"
+                                  "signal.signal(signal.SIGINT, lambda *_: sys.exit(42))\nprint('ready', flush=True)\nsignal.pause()\n")
         os.write(terminal, b"\x03")
-        _, status = os.waitpid(pid, 0)
-        os.close(terminal)
-        self.assertEqual(os.waitstatus_to_exitcode(status), 42)
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 42)
+
+    def test_ctrl_z_suspends_nothing_for_ever(self):
+        """Nobody in a container could type `fg`."""
+        pid, terminal = self.open("import os, signal, sys\nsignal.signal(signal.SIGCONT, lambda *_: os.write(1, b'back\\n'))\nprint('ready', flush=True)\n"
+                                  "sys.exit(int(sys.stdin.readline()))\n")
+        os.write(terminal, b"\x1a")
+        self.read_until(terminal, b"back")
+        os.write(terminal, b"43\n")
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 43)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,222 @@
+#include "sandbox-runtime/account.hpp"
+
+#include "bridge/system.hpp"
+#include "sandbox-runtime/privileges.hpp"
+
+#include <cerrno>
+#include <cstring>
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace keyhole::runtime {
+namespace {
+
+constexpr const char* usual_path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+constexpr const char* temporary_places[] = {"/tmp", "/dev/shm", "/run"};
+
+bool can_write_here(const std::string& directory) noexcept
+{
+    struct stat info{};
+    return ::stat(directory.c_str(), &info) == 0 && S_ISDIR(info.st_mode) &&
+           ::access(directory.c_str(), W_OK | X_OK) == 0;
+}
+
+// Runs as the agent's user. A directory that another user made there is not taken.
+bool make_home(const std::string& path, std::uint32_t uid) noexcept
+{
+    if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return false;
+    struct stat info{};
+    return ::lstat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode) && info.st_uid == uid &&
+           (info.st_mode & 077) == 0 && can_write_here(path);
+}
+
+enum class home_result : char { as_it_is, temporary, none };
+
+struct home_answer {
+    home_result result = home_result::none;
+    int error = 0;          ///< why the wanted home cannot be written
+    std::size_t place = 0;  ///< index of temporary_places
+};
+
+std::string temporary_home(std::size_t place, std::uint32_t uid)
+{
+    return std::string(temporary_places[place]) + "/home-" + std::to_string(uid);
+}
+
+home_answer look_for_home(const std::string& wanted, std::uint32_t uid) noexcept
+{
+    home_answer answer;
+    errno = ENOTDIR;
+    if (can_write_here(wanted)) return {home_result::as_it_is, 0, 0};
+    answer.error = errno;
+    for (std::size_t i = 0; i < std::size(temporary_places); ++i)
+        if (make_home(temporary_home(i, uid), uid)) return {home_result::temporary, answer.error, i};
+    return answer;
+}
+
+// Only the kernel knows what another user may do, so a child becomes the agent and tries.
+home_answer look_as_agent(const settings& s, const std::string& wanted)
+{
+    if (s.single_uid) return look_for_home(wanted, s.agent.uid);
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) != 0) return {};
+    const sys::unique_fd reading(ends[0]);
+    sys::unique_fd writing(ends[1]);
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+        home_answer answer;
+        if (drop_to({s.agent.uid, s.agent.gid, {}, true}) == nullptr)
+            answer = look_for_home(wanted, s.agent.uid);
+        [[maybe_unused]] const auto n = ::write(writing.get(), &answer, sizeof answer);
+        ::_exit(0);
+    }
+    writing.reset();
+    home_answer answer;
+    const bool told = pid > 0 && ::read(reading.get(), &answer, sizeof answer) == sizeof answer;
+    if (pid > 0) ::waitpid(pid, nullptr, 0);
+    return told ? answer : home_answer{};
+}
+
+bool is_empty(int directory) noexcept
+{
+    const int copy = ::openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR* d = copy < 0 ? nullptr : ::fdopendir(copy);
+    if (d == nullptr) return false;
+    int entries = 0;
+    while (::readdir(d) != nullptr)
+        ++entries;
+    ::closedir(d);
+    return entries <= 2;
+}
+
+// A fresh volume or tmpfs belongs to root, a home from the image to its user. The directory itself only,
+// through a descriptor that no link can redirect; what is in it keeps its owners. Needs CAP_CHOWN; without it
+// nothing happens and the agent's home is a temporary one.
+void give_home(const settings& s) noexcept
+{
+    const sys::unique_fd home(::open(s.agent.home.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    struct stat info{};
+    struct stat root{};
+    if (!home || ::fstat(home.get(), &info) != 0 || ::stat("/", &root) != 0 || info.st_uid == s.agent.uid ||
+        (info.st_dev == root.st_dev && info.st_ino == root.st_ino))
+        return;
+    if (info.st_dev == root.st_dev || (info.st_uid == 0 && is_empty(home.get()))) [[maybe_unused]]
+        const int done = ::fchownat(home.get(), "", s.agent.uid, s.agent.gid, AT_EMPTY_PATH);
+}
+
+std::string reason(int error)
+{
+    return error == EROFS ? "the file system is read-only" : std::strerror(error);
+}
+
+// What the container says is root's when it started as root, and "/" when its user has no entry. A user that
+// the image does not know may live where the image's agent would.
+std::string wanted_home(const settings& s, const environment& env, const std::string& passwd)
+{
+    if (s.single_uid && env.has("HOME") && env.get("HOME") != "/") return std::string(env.get("HOME"));
+    if (!s.agent.home.empty()) return s.agent.home;
+    const auto usual = find_by_name(passwd, "agent");
+    return usual ? usual->home : std::string();
+}
+
+std::string settle_home(const settings& s, const environment& env, const std::string& passwd)
+{
+    std::string wanted = wanted_home(s, env, passwd);
+    if (s.adopt && !s.single_uid && !s.agent.home.empty()) give_home(s);
+    const home_answer answer = look_as_agent(s, wanted);
+    if (answer.result == home_result::as_it_is) return wanted;
+
+    const std::string id = std::to_string(s.agent.uid);
+    std::string problem = "uid " + id + " has no home in /etc/passwd";
+    std::string remedy = "; -e HOME=DIRECTORY with a volume or a tmpfs there gives it one that is its own";
+    if (!wanted.empty()) {
+        problem = "uid " + id + " cannot write its home " + wanted + " (" + reason(answer.error) + ")";
+        remedy = "; for one that is its own add --tmpfs " + wanted + ":uid=" + id +
+                 ",gid=" + std::to_string(s.agent.gid) + ", or a volume there";
+    }
+    if (answer.result == home_result::none) {
+        sys::say({problem, ", and there is no writable /tmp to make one in", remedy});
+        return wanted.empty() ? s.workdir : wanted;
+    }
+    std::string made = temporary_home(answer.place, s.agent.uid);
+    sys::say({problem, ": HOME is ", made, remedy});
+    return made;
+}
+
+// A file of the container's own layer or of a tmpfs: never the host's.
+bool is_ours(int fd) noexcept
+{
+    struct stat file{};
+    struct stat root{};
+    struct statfs system{};
+    if (::fstat(fd, &file) != 0 || !S_ISREG(file.st_mode) || ::stat("/", &root) != 0 ||
+        ::fstatfs(fd, &system) != 0)
+        return false;
+    return file.st_dev == root.st_dev || system.f_type == TMPFS_MAGIC;
+}
+
+// 0, or why it could not be done. An empty line only asks.
+int add_to_passwd(const std::string& line, bool after_newline) noexcept
+{
+    const sys::unique_fd fd(::open("/etc/passwd", O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+    if (!fd) return errno;
+    if (!is_ours(fd.get())) return EXDEV;
+    if (line.empty()) return 0;
+    const std::string text = (after_newline ? "" : "\n") + line;
+    return ::write(fd.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()) ? 0 : EIO;
+}
+
+void settle_name(settings& s, const std::string& passwd)
+{
+    if (find_by_uid(passwd, s.agent.uid)) return;
+    const std::string id = std::to_string(s.agent.uid);
+    if (s.agent.name.empty() || find_by_name(passwd, s.agent.name))
+        s.agent.name = find_by_name(passwd, "agent") ? "agent-" + id : "agent";
+    const std::string line = passwd_line(s.agent);
+    if (line.empty()) return;
+    const int error = add_to_passwd(s.adopt ? line : std::string(), passwd.empty() || passwd.back() == '\n');
+    if (s.adopt && error == 0) return;
+    const std::string why = error == 0       ? "KEYHOLE_ADOPT=1 gives it one"
+                            : error == EXDEV ? "and it gets none: the file is mounted from elsewhere"
+                                             : "and it gets none: " + reason(error);
+    sys::say(
+        {"uid ", id, " has no line in /etc/passwd (", why, "). USER is ", s.agent.name,
+         ", which most programs take; for those that do not (ssh, whoami) mount a passwd file with the line ",
+         std::string_view(line).substr(0, line.size() - 1)});
+}
+
+}  // namespace
+
+std::string passwd_line(const account& who)
+{
+    for (const std::string* part : {&who.name, &who.home, &who.shell})
+        for (const char c : *part)
+            if (c == ':' || static_cast<unsigned char>(c) < 0x20 || c == 0x7F) return {};
+    if (who.name.empty()) return {};
+    return who.name + ":x:" + std::to_string(who.uid) + ":" + std::to_string(who.gid) + "::" + who.home +
+           ":" + (who.shell.empty() ? "/bin/sh" : who.shell) + "\n";
+}
+
+void settle_account(settings& s, environment& env)
+{
+    if (!env.has("PATH")) env.set("PATH", usual_path);
+    env.remove("OLDPWD");
+    env.remove("_");
+    const std::string passwd = read_passwd();
+    env.set("HOME", settle_home(s, env, passwd));
+    if (s.agent.home.empty()) s.agent.home = env.get("HOME");
+    // Root by choice (KEYHOLE_SINGLE_UID) has its line, or an image without users.
+    if (s.agent.uid != 0) settle_name(s, passwd);
+    if (!s.agent.name.empty()) {
+        env.set("USER", s.agent.name);
+        env.set("LOGNAME", s.agent.name);
+    }
+    if (!s.agent.shell.empty()) env.set("SHELL", s.agent.shell);
+}
+
+}  // namespace keyhole::runtime

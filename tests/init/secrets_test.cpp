@@ -1,0 +1,147 @@
+#include "sandbox-runtime/secrets.hpp"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace keyhole::runtime {
+namespace {
+
+class Secrets : public testing::Test {
+protected:
+    void SetUp() override
+    {
+        char name[] = "/tmp/kh-secrets-XXXXXX";
+        ASSERT_NE(::mkdtemp(name), nullptr);
+        directory_ = name;
+    }
+    void TearDown() override { std::filesystem::remove_all(directory_); }
+
+    void write(const std::string& name, const std::string& text) const
+    {
+        std::ofstream(directory_ + "/" + name, std::ios::binary) << text;
+    }
+    std::vector<std::string> load() { return load_secrets(env_, directory_); }
+
+    std::string directory_;
+    environment env_;
+};
+
+TEST(SecretNames, BecomeVariables)
+{
+    EXPECT_EQ(variable_of("github-token"), "GITHUB_TOKEN");
+    EXPECT_EQ(variable_of("npm.token"), "NPM_TOKEN");
+    EXPECT_EQ(variable_of("A_1"), "A_1");
+    for (const char* none : {"", "1st", "a b", "a=b", "\xC3\xA9", "a\nb", "a/b"})
+        EXPECT_EQ(variable_of(none), "") << none;
+}
+
+TEST_F(Secrets, AreNamedAfterTheirFilesAndLoseTheirLineEnd)
+{
+    write("github-token", "ghp_1\n");
+    write("multi", "a\nb\r\n\n");
+    EXPECT_TRUE(load().empty());
+    EXPECT_EQ(env_.get("GITHUB_TOKEN"), "ghp_1");
+    EXPECT_EQ(env_.get("MULTI"), "a\nb");
+}
+
+TEST_F(Secrets, AreNoneWhereThereIsNoDirectory)
+{
+    EXPECT_TRUE(load_secrets(env_, directory_ + "/nothing").empty());
+    EXPECT_TRUE(env_.entries().empty());
+}
+
+TEST_F(Secrets, KeepWhatWasInjected)
+{
+    env_.set("TOKEN", "injected");
+    write("token", "from the file");
+    load();
+    EXPECT_EQ(env_.get("TOKEN"), "injected");
+}
+
+TEST_F(Secrets, TOKEN_STAYS_HOME_AreNotTheSessionsNorTheOrchestrators)
+{
+    for (const char* name : {"session_token", "SESSION_ID", "control-plane-token", "keyhole_x"})
+        write(name, "x");
+    EXPECT_TRUE(load().empty());
+    EXPECT_TRUE(env_.entries().empty());
+}
+
+TEST_F(Secrets, DoNotRunCodeInEveryProgram)
+{
+    write("ld-preload", "/x.so");
+    const auto complaints = load();
+    ASSERT_EQ(complaints.size(), 1U);
+    EXPECT_NE(complaints[0].find("KEYHOLE_KEEP_ENV"), std::string::npos);
+    EXPECT_TRUE(env_.entries().empty());
+}
+
+TEST_F(Secrets, FollowTheirManifestAndNothingElse)
+{
+    write("manifest", "# names\nFIRST\ts-0\nSECOND\ts-1\n\nTHIRD\tmissing\n");
+    write("s-0", "one\n");
+    write("s-1", "two");
+    write("s-2", "three");
+    const auto complaints = load();
+    EXPECT_EQ(env_.get("FIRST"), "one");
+    EXPECT_EQ(env_.get("SECOND"), "two");
+    EXPECT_EQ(env_.entries().size(), 2U);
+    ASSERT_EQ(complaints.size(), 1U);
+    EXPECT_NE(complaints[0].find("missing"), std::string::npos);
+}
+
+TEST_F(Secrets, OfAManifestStayInItsDirectory)
+{
+    write("manifest", "A\t../passwd\nB\t/etc/passwd\nC\t..\nno-name\ts\n\ts\nD\nE s\n");
+    write("s", "x");
+    EXPECT_EQ(load().size(), 7U);
+    EXPECT_TRUE(env_.entries().empty());
+}
+
+TEST_F(Secrets, ThatAreNoFilesNeitherHangNorLeak)
+{
+    ASSERT_EQ(::mkfifo((directory_ + "/fifo").c_str(), 0600), 0);
+    std::filesystem::create_symlink("/proc/self/environ", directory_ + "/environ");
+    std::filesystem::create_symlink("/etc/passwd", directory_ + "/passwd");
+    std::filesystem::create_symlink("loop", directory_ + "/loop");
+    std::filesystem::create_symlink("/dev/zero", directory_ + "/device");
+    std::filesystem::create_directory(directory_ + "/kubernetes.io");
+    write("large", std::string(64 * 1024 + 1, 'x'));
+    write("nul", std::string("a\0b", 3));
+    write("\xFFname", "x");
+    EXPECT_EQ(load().size(), 8U);
+    EXPECT_TRUE(env_.entries().empty());
+}
+
+TEST_F(Secrets, MayBeLinksWithinTheirDirectory)
+{
+    std::filesystem::create_directory(directory_ + "/..2026");
+    write("..2026/token", "from kubernetes");
+    std::filesystem::create_symlink("..2026", directory_ + "/..data");
+    std::filesystem::create_symlink("..data/token", directory_ + "/token");
+    EXPECT_TRUE(load().empty());
+    EXPECT_EQ(env_.get("TOKEN"), "from kubernetes");
+}
+
+TEST_F(Secrets, AreComplainedAboutInPrintableWords)
+{
+    write("a\x1b[2Jb\n\xff", "x");
+    const auto complaints = load();
+    ASSERT_EQ(complaints.size(), 1U);
+    EXPECT_NE(complaints[0].find("'a?[2Jb?\?'"), std::string::npos) << complaints[0];
+}
+
+TEST_F(Secrets, ComplaintsNeverShowContent)
+{
+    write("bad name", "CANARY");
+    write("ld-preload", "CANARY");
+    write("manifest-not", std::string("CANARY\0", 7));
+    for (const std::string& complaint : load())
+        EXPECT_EQ(complaint.find("CANARY"), std::string::npos) << complaint;
+}
+
+}  // namespace
+}  // namespace keyhole::runtime
