@@ -1,124 +1,133 @@
 #!/usr/bin/env python3
-"""What Keyhole costs beside nginx as a plain reverse proxy with a key in a header: CPU per request, in the same run, on the same machine.
+"""What Keyhole costs, with everything on, beside nginx, HAProxy and others in front of the same mock provider, in the same run.
 
-Both listen on loopback TCP and forward 2 KiB chat completions to the same mock provider (an nginx of its own, which checks nothing). Keyhole does all it
-always does: identity, budget, journal, meter, ledger. CPU is user+system time of the proxy's processes over the requests it served; rounds
-alternate, the table shows medians and the ratio's spread. Absolute figures are this machine's; claim the ratio only.
+Targets run on one core, load generator and mock on another; peers alternate, and ratios are taken within a round. CPU is what the kernel
+charges the target's processes (nanoseconds), after the ledger has come to rest. Every answer is verified, and after every run the mock's
+books, the load generator's and Keyhole's ledger must agree to the token; a run where they do not fails the whole bench.
 """
 import argparse
+import datetime
 import json
 import os
 import pathlib
-import re
+import platform
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-ANSWER = json.dumps({"id": "chatcmpl-bench", "object": "chat.completion", "created": 1, "model": "gpt-4o-mini",
-                     "choices": [{"index": 0, "message": {"role": "assistant", "content": "x" * 500}, "finish_reason": "stop"}],
-                     "usage": {"prompt_tokens": 500, "completion_tokens": 120, "total_tokens": 620}})
-MOCK, NGINX, KEYHOLE, METRICS = 19500, 19501, 19502, 19503
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
 
-
-def nginx(work, name, server):
-    conf = work / f"{name}.conf"
-    conf.write_text(f"daemon off; master_process on; worker_processes 2; error_log {work}/{name}.err; pid {work}/{name}.pid;\n"
-                    f"events {{ worker_connections 4096; }}\nhttp {{ access_log off; keepalive_requests 1000000;\n"
-                    f"client_body_temp_path {work}/{name}-b; proxy_temp_path {work}/{name}-p; fastcgi_temp_path {work}/{name}-f; uwsgi_temp_path {work}/{name}-u;"
-                    f" scgi_temp_path {work}/{name}-s;\n{server}\n}}\n")
-    return subprocess.Popen(["nginx", "-c", str(conf), "-e", str(work / f"{name}.err")])
+from cases import load_all  # noqa: E402
+from lab.bench import Lab  # noqa: E402
+from lab.field import KINDS  # noqa: E402
+from lab.keyhole import Keyhole, Mismatch  # noqa: E402
+from lab.mock import Mock  # noqa: E402
+from lab.docs import write as write_docs  # noqa: E402
+from lab.smoke import smoke  # noqa: E402
+from lab.show import case_table  # noqa: E402
+from lab.targets import table as target_table  # noqa: E402
 
 
-def family(pid):
-    out = [pid]
-    for child in subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split():
-        out += family(int(child))
-    return out
+def machine():
+    def version(*command):
+        try:
+            out = subprocess.run(command, capture_output=True, text=True, timeout=10)
+            return (out.stdout + out.stderr).strip().splitlines()[0]
+        except (OSError, IndexError, subprocess.TimeoutExpired):
+            return "absent"
+    cpu = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
+    memory = next(int(line.split()[1]) // 2**20 for line in open("/proc/meminfo") if line.startswith("MemTotal"))
+    release = next((line.split("=", 1)[1].strip().strip('"') for line in open("/etc/os-release") if line.startswith("PRETTY_NAME")), "?")
+    commit = version("git", "-C", str(HERE), "describe", "--always", "--dirty")
+    return {"cpu": cpu, "cores": len(os.sched_getaffinity(0)), "memory_gib": memory, "kernel": platform.release(), "system": release, "commit": commit,
+            "nginx": version("nginx", "-v"), "haproxy": version("haproxy", "-v"), "caddy": version("caddy", "version"), "node": version("node", "--version")}
 
 
-def cpu_seconds(pid):
-    total = 0
-    for p in family(pid):
-        fields = open(f"/proc/{p}/stat").read().rsplit(")", 1)[1].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / os.sysconf("SC_CLK_TCK")
+def arguments(cases):
+    options = argparse.ArgumentParser(prog="./dev bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                      epilog="cases:\n" + "\n".join(f"  {c.name:20} {c.title}" for c in cases.values()))
+    options.add_argument("--quick", action="store_true", help="the cases that tell most, two minutes")
+    options.add_argument("--case", action="append", default=[], metavar="NAME", help="only this case; repeatable")
+    options.add_argument("--rounds", type=int, help="measured rounds of each case, after one that warms up (default 5, with --quick 3)")
+    options.add_argument("--peer", action="append", dest="only_peers", default=[], metavar="NAME", help="only this peer beside Keyhole; repeatable")
+    options.add_argument("--smoke", action="store_true", help="a few seconds: correctness only, no figures, no peers")
+    options.add_argument("--json", metavar="FILE", help="the results for programs")
+    options.add_argument("--write-docs", action="store_true", help="write docs/performance.md")
+    options.add_argument("--binaries", type=pathlib.Path, default=HERE.parent / "build/release/bin", help=argparse.SUPPRESS)
+    chosen = options.parse_args()
+    for name in chosen.case:
+        if name not in cases:
+            options.error(f"no case {name} (one of: {', '.join(cases)})")
+    for name in chosen.only_peers:
+        if name not in KINDS:
+            options.error(f"no peer {name} (one of: {', '.join(k for k in KINDS if k not in ('keyhole', 'direct'))})")
+    if chosen.rounds is None:
+        chosen.rounds = 3 if chosen.quick else 5
+    if chosen.rounds < 1:
+        options.error("--rounds must be 1 or more")
+    return chosen
 
 
-def measure(port, pid, seconds, connections, environment):
-    before = cpu_seconds(pid)
-    done = subprocess.run(["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(ROOT / "bench/load.lua"), f"http://127.0.0.1:{port}"],
-                          capture_output=True, text=True, env={**os.environ, **environment})
-    used = cpu_seconds(pid) - before
-    requests = int(re.search(r"(\d+) requests in", done.stdout).group(1))
-    errors = re.search(r"Non-2xx|Socket errors", done.stdout)
-    if errors or done.returncode:
-        sys.exit("bench: the load met errors:\n" + done.stdout + done.stderr)
-    p50 = re.search(r"50%\s+(\S+)", done.stdout).group(1)
-    return used / requests * 1e6, requests / seconds, p50
+def run_cases(lab, chosen, cases, results):
+    for c in cases:
+        began = time.monotonic()
+        print(f"\n== {c.name}: {c.title}", file=sys.stderr, flush=True)
+        lab.notes = []
+        try:
+            result = c.run(lab, chosen.rounds)
+        except Mismatch as e:
+            raise Mismatch(f"case {c.name}: {e}") from e
+        result["notes"] = [*result.get("notes", []), *lab.notes]
+        result.update(title=c.title, seconds=round(time.monotonic() - began, 1))
+        results["cases"][c.name] = result
+        print(case_table(c, result), flush=True)
+        save(chosen.json, results)
+
+
+def save(path, results):
+    """After each case, so that a run which fails late has not been for nothing."""
+    if path:
+        pathlib.Path(path).write_text(json.dumps(results, indent=1) + "\n")
 
 
 def main():
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--rounds", type=int, default=5)
-    options.add_argument("--seconds", type=int, default=3)
-    options.add_argument("--connections", type=int, default=64)
-    chosen = options.parse_args()
-    for tool in ("nginx", "wrk"):
-        if not shutil.which(tool):
-            sys.exit(f"bench: {tool} is missing (./dev setup bench)")
-    work = pathlib.Path(tempfile.mkdtemp(prefix="keyhole-bench-"))
+    cases = load_all()
+    chosen = arguments(cases)
+    selected = [cases[n] for n in chosen.case] or [c for c in cases.values() if c.quick or not chosen.quick]
+    work = pathlib.Path(tempfile.mkdtemp(prefix="khb-"))
     work.chmod(0o755)
-    processes = []
+    Keyhole.binaries = chosen.binaries
+    results = {"date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"), "command": " ".join(["./dev bench", *(["--quick"] if chosen.quick else []), *(f"--case {n}" for n in chosen.case),
+                                                                                f"--rounds {chosen.rounds}"]),
+               "rounds": chosen.rounds, "machine": machine(), "cases": {}}
+    mock = None
     try:
-        processes.append(nginx(work, "mock", f"server {{ listen 127.0.0.1:{MOCK} backlog=4096; location / {{ client_max_body_size 0; default_type application/json;"
-                                             f" return 200 '{ANSWER}'; }} }}"))
-        processes.append(nginx(work, "peer", f"upstream mock {{ server 127.0.0.1:{MOCK}; keepalive 64; keepalive_requests 1000000; }}\n"
-                                             f"server {{ listen 127.0.0.1:{NGINX} backlog=4096; location / {{ proxy_pass http://mock; proxy_http_version 1.1;"
-                                             ' proxy_set_header Connection ""; proxy_set_header Authorization "Bearer sk-real"; proxy_buffering off;'
-                                             " proxy_request_buffering off; client_max_body_size 0; } }"))
-        peer = processes[-1]
-        for d in ("sockets", "admin", "state", "config"):
-            (work / d).mkdir()
-        (work / "config/keyhole.toml").write_text(
-            f'[providers.openai]\nbase_url = "http://127.0.0.1:{MOCK}/v1"\n[agents]\nsocket = "{work}/sockets/llm.sock"\ntcp = ["127.0.0.1:{KEYHOLE}"]\n'
-            f'session_sockets = "{work}/own"\n[admin]\nsocket = "{work}/admin/admin.sock"\n[metrics]\nlisten = "127.0.0.1:{METRICS}"\n'
-            f'[state]\ndirectory = "{work}/state"\njournal_slots = 65536\n[log]\nlevel = "warn"\n')
-        keyhole = str(ROOT / "build/release/bin/keyhole")
-        processes.append(subprocess.Popen([keyhole, "serve", "-c", str(work / "config/keyhole.toml")], env={**os.environ, "OPENAI_API_KEY": "sk-real"},
-                                          stderr=open(work / "log", "w")))
-        ours = processes[-1]
-        end = time.monotonic() + 10
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{METRICS}/readyz", timeout=1)
-                break
-            except OSError:
-                if time.monotonic() > end or ours.poll() is not None:
-                    sys.exit("bench: keyhole did not start:\n" + (work / "log").read_text())
-        token = json.loads(subprocess.run([keyhole, "session", "create", "--json", "--budget", "100000", "--admin", str(work / "admin/admin.sock")],
-                                          check=True, capture_output=True, text=True).stdout)["token"]
-        results = {"nginx": [], "keyhole": []}
-        for r in range(chosen.rounds + 1):
-            for name, port, p in (("nginx", NGINX, peer), ("keyhole", KEYHOLE, ours)):
-                got = measure(port, p.pid, chosen.seconds, chosen.connections, {"BENCH_TOKEN": token})
-                if r:  # the first round warms up
-                    results[name].append(got)
-        print(f"2 KiB JSON, {chosen.connections} connections, {chosen.rounds} rounds of {chosen.seconds} s, medians")
-        for name, rows in results.items():
-            print(f"  {name:8} {statistics.median(x[0] for x in rows):7.1f} µs CPU/request  {statistics.median(x[1] for x in rows):9.0f} requests/s")
-        ratios = sorted(k[0] / n[0] for k, n in zip(results["keyhole"], results["nginx"]))
-        print(f"  ratio keyhole/nginx: {statistics.median(ratios):.2f} ({ratios[0]:.2f}..{ratios[-1]:.2f}), with ledger, budget and meter on")
+        mock = Mock(chosen.binaries, work, None)
+        lab = Lab(chosen.binaries, work, mock, chosen)
+        lab.use("split")
+        if chosen.smoke:
+            return smoke(lab)
+        run_cases(lab, chosen, selected, results)
+        results["runs"] = lab.runs
+        if lab.busy:
+            results["busy_elsewhere"] = statistics.median(lab.busy)
+        print("\n" + target_table(results))
+        print(f"\n{lab.runs} runs; after each, ledger, mock and load generator agreed to the token."
+              f" Other programs kept {results.get('busy_elsewhere', 0):.2f} cores busy during the median run.")
+    except Mismatch as e:
+        sys.exit(f"bench: FAILED, the books do not agree or an answer was wrong: {e}")
     finally:
-        for p in reversed(processes):
-            p.terminate()
-        for p in processes:
-            p.wait()
+        if mock:
+            mock.stop()
         shutil.rmtree(work, ignore_errors=True)
+    save(chosen.json, results)
+    if chosen.write_docs:
+        write_docs(HERE.parent / "docs/performance.md", results, cases)
 
 
-main()
+if __name__ == "__main__":
+    main()

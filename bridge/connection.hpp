@@ -42,12 +42,15 @@ struct flow {
     held_bytes held;
     bool source_ended = false;  ///< end of stream was read
     bool done = false;          ///< and passed on, or nobody takes it any more
+    bool moved = false;         ///< at least one byte was read
 };
 
 enum class phase : std::uint8_t {
     waiting,  ///< for the proxy to answer
+    handed,   ///< passed on: the proxy serves it, this is a copy
     relaying,
-    watched,  ///< relaying, and the agent is looked for: it has finished sending, or its sending has stalled
+    watched,    ///< relaying or handed, and the agent is looked for: it has finished sending, or its sending
+                ///< has stalled
     lingering,  ///< the last byte went to the agent; what it still sends is thrown away until it closes
     dead,       ///< to be freed after this batch of events
 };
@@ -58,9 +61,12 @@ struct connection {
     flow up;    ///< agent to proxy
     flow down;  ///< proxy to agent
     phase now = phase::dead;
-    std::uint8_t looks = 0;   ///< how often the agent was looked for
-    bool has_more = false;    ///< in the list of those that used up their turn
-    std::int64_t due_ms = 0;  ///< of its phase
+    std::uint8_t looks = 0;         ///< how often the agent was looked for
+    std::uint8_t renewals = 0;      ///< proxies that ended before anything was said
+    bool has_more = false;          ///< in the list of those that used up their turn
+    bool registered = false;        ///< the agent's descriptor is in the epoll set
+    std::int64_t due_ms = 0;        ///< of its phase
+    struct channel* via = nullptr;  ///< where it was passed on
     connection* previous = nullptr;
     connection* next = nullptr;
     connection* next_with_more = nullptr;

@@ -1,4 +1,5 @@
 // keyhole-bridge: from loopback TCP to the proxy's unix socket. See docs/sandbox.md.
+#include "bridge/confine.hpp"
 #include "bridge/options.hpp"
 #include "bridge/preface.hpp"
 #include "bridge/relay.hpp"
@@ -40,7 +41,7 @@ void close_all_but(const bridge::options& settings)
     sys::close_from(first);
 }
 
-bool take_token(int fd, sys::locked_bytes& preface)
+bool take_token(int fd, sys::locked_bytes& preface, sys::locked_bytes& greeting)
 {
     const sys::unique_fd source(fd);
     sys::locked_bytes token;
@@ -49,7 +50,8 @@ bool take_token(int fd, sys::locked_bytes& preface)
         return false;
     }
     token.trim_line_end();
-    if (bridge::write_preface(token.view(), preface)) return true;
+    if (bridge::write_preface(token.view(), preface) && bridge::write_greeting(token.view(), greeting))
+        return true;
     sys::complain({"the session token is not one: 8 to 512 visible ASCII characters are expected; "
                    "create one with 'keyhole session create'"});
     return false;
@@ -130,15 +132,21 @@ int main(int argc, char** argv, char** envp)
     close_all_but(settings);
 
     sys::locked_bytes preface;
-    if (settings.token_fd >= 0 && !take_token(settings.token_fd, preface)) return sys::exit_configuration;
+    sys::locked_bytes greeting;
+    if (settings.token_fd < 0 && !bridge::write_greeting({}, greeting)) settings.hand_off = false;
+    if (settings.token_fd >= 0 && !take_token(settings.token_fd, preface, greeting))
+        return sys::exit_configuration;
     std::vector<sys::unique_fd> listeners;
     if (!take_listeners(settings, listeners)) return sys::exit_unavailable;
 
-    bridge::relay relay(settings, std::move(listeners), preface.view());
+    bridge::relay relay(settings, std::move(listeners), preface.view(), greeting.view());
     if (!relay.open()) {
         sys::complain({"cannot set up epoll: ", std::strerror(errno)});
         return sys::exit_os_error;
     }
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // whose runtimes need more
+    sys::allow_only_serving();
+#endif
     const bool proxy_answers = settings.probe_seconds < 0 || probe(settings);
     if (settings.ready_fd >= 0) {
         const sys::unique_fd ready(settings.ready_fd);

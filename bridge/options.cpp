@@ -51,6 +51,10 @@ bool set_option(std::string_view name, std::string_view value, options& out)
         (name == "--drain" ? out.drain_ms : out.connect_wait_ms) = number * 1000;
         return true;
     }
+    if (name == "--hand-off") {
+        out.hand_off = value == "yes";
+        return value == "yes" || value == "no";
+    }
     return false;
 }
 
@@ -58,7 +62,7 @@ bool is_known(std::string_view name)
 {
     for (const std::string_view known :
          {"--socket", "--listen", "--listen-fd", "--token-fd", "--ready-fd", "--parent", "--probe",
-          "--max-connections", "--connect-wait", "--drain"})
+          "--max-connections", "--connect-wait", "--drain", "--hand-off"})
         if (name == known) return true;
     return false;
 }
@@ -80,6 +84,7 @@ usage: keyhole-bridge [options]
   --probe SECONDS        at start, wait up to SECONDS for the proxy to answer
   --parent PID           end with this parent process
   --connect-wait SECONDS how long a connection waits for an absent proxy before it gets 503 (default 5)
+  --hand-off yes|no      pass accepted connections to the proxy itself where it takes them (yes, the default), or relay all of them
   --max-connections N    more than this get 503 at once (default 16384, and what the open-files limit allows)
   --drain SECONDS        after SIGTERM, how long open connections may go on (default 10)
   --help, --version

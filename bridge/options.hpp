@@ -21,6 +21,7 @@ struct options {
     int connect_wait_ms = 5000;  ///< how long a connection waits for an absent proxy before its 503
     int drain_ms = 10'000;       ///< after SIGTERM
     std::uint32_t max_connections = 16'384;
+    bool hand_off = true;      ///< pass accepted sockets to the proxy where it takes them; else relay
     bool any_address = false;  ///< other addresses than loopback were asked for explicitly
 };
 

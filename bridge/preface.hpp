@@ -13,4 +13,8 @@ namespace keyhole::bridge {
 /// memory.
 bool write_preface(std::string_view token, sys::locked_bytes& out) noexcept;
 
+/// The same for a hand-off channel: its command (2) is none of PROXY v2's, so that whoever does not know it
+/// drops the connection at once. `token` may be empty.
+bool write_greeting(std::string_view token, sys::locked_bytes& out) noexcept;
+
 }  // namespace keyhole::bridge

@@ -19,18 +19,9 @@ namespace keyhole::bridge {
 namespace {
 
 // What an epoll event belongs to, in the low bits of its pointer: all that is pointed to is aligned to four
-// bytes at least.
+// bytes at least. 0 and 1 are a connection's sides; of 3 the address of the signals' descriptor tells.
 constexpr std::uintptr_t tag_mask = 3;
 constexpr std::uintptr_t tag_listener = 2;
-constexpr std::uintptr_t tag_signal = 3;
-
-epoll_event make_event(std::uint32_t events, void* about, std::uintptr_t tag) noexcept
-{
-    epoll_event event{};
-    event.events = events;
-    event.data.ptr = static_cast<char*>(about) + tag;
-    return event;
-}
 
 constexpr int events_per_turn = 256;
 constexpr int accepts_per_turn = 64;
@@ -70,9 +61,19 @@ std::uint32_t connections_allowed(std::uint32_t wanted) noexcept
 
 }  // namespace
 
-relay::relay(const options& settings, std::vector<sys::unique_fd> listeners, std::string_view preface)
+epoll_event make_event(std::uint32_t events, void* about, std::uintptr_t tag) noexcept
+{
+    epoll_event event{};
+    event.events = events;
+    event.data.ptr = static_cast<char*>(about) + tag;
+    return event;
+}
+
+relay::relay(const options& settings, std::vector<sys::unique_fd> listeners, std::string_view preface,
+             std::string_view greeting)
     : settings_(settings)
     , preface_(preface)
+    , greeting_(greeting)
     , listeners_(std::move(listeners))
     , scratch_(new(std::nothrow) char[held_bytes::capacity])
     , random_(static_cast<std::uint32_t>(::getpid()) | 1U)
@@ -82,7 +83,7 @@ relay::relay(const options& settings, std::vector<sys::unique_fd> listeners, std
 
 relay::~relay()
 {
-    for (connection_list* list : {&waiting_, &relaying_, &watched_, &lingering_})
+    for (connection_list* list : {&waiting_, &handed_, &relaying_, &watched_, &lingering_})
         while (!list->empty())
             close(*list->front());
     while (dead_ != nullptr) {
@@ -90,6 +91,9 @@ relay::~relay()
         delete dead_;
         dead_ = next;
     }
+    for (channel** list : {&channels_, &dead_channels_})
+        while (*list != nullptr)
+            delete std::exchange(*list, (*list)->next);
 }
 
 bool relay::open()
@@ -113,7 +117,7 @@ bool relay::open()
     ::signal(SIGHUP, SIG_IGN);
     ::signal(SIGPIPE, SIG_IGN);
     signals_ = sys::unique_fd(::signalfd(-1, &handled, SFD_NONBLOCK | SFD_CLOEXEC));
-    epoll_event event = make_event(EPOLLIN, &signals_, tag_signal);
+    epoll_event event = make_event(EPOLLIN, &signals_, tag_other);
     return signals_ && ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, signals_.get(), &event) == 0;
 }
 
@@ -128,8 +132,10 @@ int relay::run()
             const std::uintptr_t tag = reinterpret_cast<std::uintptr_t>(data) & tag_mask;
             if (tag == tag_listener)
                 on_accept(*reinterpret_cast<sys::unique_fd*>(data - tag));
-            else if (tag == tag_signal)
+            else if (tag == tag_other && data - tag == static_cast<void*>(&signals_))
                 on_signal();
+            else if (tag == tag_other)
+                on_channel(*reinterpret_cast<channel*>(data - tag), events[i].events);
             else
                 on_event(*reinterpret_cast<connection*>(data - tag), static_cast<side>(tag),
                          events[i].events);
@@ -147,8 +153,10 @@ int relay::run()
             delete dead_;
             dead_ = next;
         }
+        while (dead_channels_ != nullptr)
+            delete std::exchange(dead_channels_, dead_channels_->next);
     }
-    return sys::exit_ok;
+    return failed_ ? sys::exit_os_error : sys::exit_ok;
 }
 
 void relay::on_signal()
@@ -157,7 +165,8 @@ void relay::on_signal()
     while (::read(signals_.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
         if (info.ssi_signo == SIGUSR1)
             sys::say({"open ", sys::decimal(open_), ", accepted ",
-                      sys::decimal(static_cast<std::int64_t>(accepted_total_)), ", refused ",
+                      sys::decimal(static_cast<std::int64_t>(accepted_total_)), ", handed over ",
+                      sys::decimal(static_cast<std::int64_t>(handed_total_)), ", refused ",
                       sys::decimal(static_cast<std::int64_t>(refused_total_))});
         else if (draining_)
             stop_ = true;
@@ -174,6 +183,9 @@ void relay::start_draining()
     draining_ = true;
     drain_until_ms_ = sys::now_ms() + settings_.drain_ms;
     listeners_.clear();
+    // Those that the proxy serves need no bridge.
+    while (!handed_.empty())
+        close(*handed_.front());
 }
 
 void relay::on_accept(const sys::unique_fd& listener)
@@ -191,6 +203,12 @@ void relay::on_accept(const sys::unique_fd& listener)
         case EINTR:
         case ECONNABORTED:
             continue;
+        case EBADF:
+        case EINVAL:
+        case ENOTSOCK:
+            sys::complain({"the listening socket is broken (errno ", sys::decimal(errno), ")"});
+            failed_ = stop_ = true;
+            return;
         default:
             // EMFILE, ENFILE, ENOMEM, ENOBUFS and whatever the network stack reports through accept(2): all
             // pass.
@@ -232,10 +250,6 @@ void relay::accepted(int fd)
     ++open_;
     c.now = phase::waiting;
     waiting_.push_back(c);
-    if (!watch(c, fd, side::agent)) {
-        abort(c);
-        return;
-    }
     if (open_ - lingering_now_ > settings_.max_connections) {
         refuse(c,
                make_refusal({"too_many_connections",
@@ -252,6 +266,7 @@ void relay::accepted(int fd)
         connect_delay_ms_ = 0;
         try_waiting();
     }
+    if (c.now == phase::waiting && !watch_agent_events(c)) abort(c);
 }
 
 void relay::try_waiting()
@@ -262,7 +277,14 @@ void relay::try_waiting()
             close(first);
             continue;
         }
-        sys::unique_fd proxy = connect_upstream(settings_.socket);
+        const handing how = hand_over(first);
+        if (how == handing::done) continue;
+        if (how == handing::later) {
+            wait_for_channel();
+            return;
+        }
+        sys::unique_fd proxy;
+        if (how == handing::relay_it) proxy = connect_upstream(settings_.socket);
         const int error = errno;
         if (proxy) {
             log_proxy_state(true, 0);
@@ -271,6 +293,8 @@ void relay::try_waiting()
             continue;
         }
         log_proxy_state(false, error);
+        // Who comes back may be another, which takes descriptors.
+        if (relay_until_ms_ != INT64_MAX) relay_until_ms_ = 0;
         const std::int64_t now = sys::now_ms();
         std::string answer;
         while (!waiting_.empty() && (!is_worth_waiting(error) || waiting_.front()->due_ms <= now)) {
@@ -307,9 +331,10 @@ void relay::log_proxy_state(bool reachable, int error)
 
 void relay::start_relaying(connection& c, sys::unique_fd proxy)
 {
+    c.proxy = endpoint();  // an event of an earlier one may have come since
     c.proxy.fd = proxy.release();
     move_to(c, phase::relaying);
-    if (!watch(c, c.proxy.fd, side::proxy)) {
+    if (!watch_agent_events(c) || !watch(c, c.proxy.fd, side::proxy)) {
         abort(c);
         return;
     }
@@ -323,6 +348,12 @@ void relay::start_relaying(connection& c, sys::unique_fd proxy)
         }
     }
     if (c.agent.readable || c.agent.peer_finished) work(c);
+}
+
+bool relay::watch_agent_events(connection& c)
+{
+    if (!c.registered) c.registered = watch(c, c.agent.fd, side::agent);
+    return c.registered;
 }
 
 bool relay::watch(connection& c, int fd, side s)
@@ -358,6 +389,7 @@ void relay::on_timers()
 {
     if (waiting_.empty() && watched_.empty() && lingering_.empty() && accepting_ && !draining_) return;
     const std::int64_t now = sys::now_ms();
+    on_greeting_limit(now);
     if (!waiting_.empty() && connect_again_ms_ <= now) try_waiting();
     if (!accepting_ && accept_again_ms_ <= now) {
         if (open_ < settings_.max_connections + refused_at_once)
@@ -370,7 +402,7 @@ void relay::on_timers()
         close(*lingering_.front());
     if (draining_ && drain_until_ms_ <= now) stop_ = true;
     if (!stop_) return;
-    for (connection_list* list : {&waiting_, &relaying_, &watched_, &lingering_})
+    for (connection_list* list : {&waiting_, &handed_, &relaying_, &watched_, &lingering_})
         while (!list->empty())
             abort(*list->front());
 }

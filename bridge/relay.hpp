@@ -1,5 +1,5 @@
-// The relay: one thread, one epoll, opaque bytes both ways between accepted TCP connections and the proxy's
-// unix socket.
+// The relay: one thread, one epoll. Accepted TCP connections are handed over to the proxy where it takes them
+// (relay_handoff.cpp); otherwise opaque bytes go both ways between them and the proxy's unix socket.
 //
 //   - NOTHING_WAITS: what is read is written in the same turn. Nothing is held but what the other side had no
 //   room for, and while something
@@ -11,21 +11,28 @@
 #pragma once
 
 #include "bridge/agent_side.hpp"
+#include "bridge/channel.hpp"
 #include "bridge/connection.hpp"
 #include "bridge/options.hpp"
 
 #include <memory>
 #include <string>
 #include <string_view>
+#include <sys/epoll.h>
 #include <vector>
 
 namespace keyhole::bridge {
 
+/// An epoll registration: `tag` (0 to 3) tells what `about` is.
+::epoll_event make_event(std::uint32_t events, void* about, std::uintptr_t tag) noexcept;
+constexpr std::uintptr_t tag_other = 3;  ///< a channel, or the signals
+
 class relay {
 public:
-    /// `preface` is written first on each connection to the proxy (empty: nothing); it stays where it is, in
-    /// locked memory.
-    relay(const options& settings, std::vector<sys::unique_fd> listeners, std::string_view preface);
+    /// `preface` is written first on each connection to the proxy (empty: nothing), `greeting` on a hand-off
+    /// channel; both stay where they are, in locked memory.
+    relay(const options& settings, std::vector<sys::unique_fd> listeners, std::string_view preface,
+          std::string_view greeting);
     ~relay();
     relay(const relay&) = delete;
     relay& operator=(const relay&) = delete;
@@ -37,6 +44,7 @@ public:
 
 private:
     enum class outcome { open, closed };
+    enum class handing { done, later, away, relay_it };
     enum class side : std::uintptr_t { agent = 0, proxy = 1 };
 
     void on_signal();
@@ -53,6 +61,22 @@ private:
     void watch_listeners(bool wanted);
     void start_draining();
 
+    // Hand-off.
+    handing hand_over(connection& c);
+    handing greet();
+    handing pass(connection& c);
+    void wait_for_channel();
+    void on_channel(channel& ch, std::uint32_t events);
+    void on_message(channel& ch, const proxy_message& m);
+    void on_greeting_limit(std::int64_t now);
+    void relay_for(std::int64_t ms, std::string_view why);
+    void retire(channel& ch);
+    /// The proxy serves nothing of it any more: nobody but us holds its connections.
+    void lose(channel& ch);
+    void wait_again(connection& c);
+    void take_back(connection& c);
+    void bury(channel& ch);
+
     void work(connection& c);
     outcome pump(connection& c, flow& f, endpoint& from, endpoint& to);
     outcome write_held(connection& c, flow& f, endpoint& to);
@@ -60,6 +84,9 @@ private:
     outcome on_write_error(connection& c, flow& f, const endpoint& to);
     void discard(connection& c);
     static bool may_be_gone(const connection& c);
+    static bool answer_missing(const connection& c);
+    static bool may_begin_anew(const connection& c);
+    void begin_anew(connection& c);
     void watch_agent(connection& c);
     void look_at_watched(std::int64_t now);
     void linger(connection& c);
@@ -71,11 +98,13 @@ private:
     connection_list* list_of(phase p);
     void ask_for_room(connection& c, endpoint& e, side s, bool wanted);
     bool watch(connection& c, int fd, side s);
+    bool watch_agent_events(connection& c);
     void continue_later(connection& c);
     void log_proxy_state(bool reachable, int error);
 
     options settings_;
     std::string_view preface_;
+    std::string_view greeting_;
     std::vector<sys::unique_fd> listeners_;
     sys::unique_fd epoll_;
     sys::unique_fd signals_;
@@ -84,11 +113,20 @@ private:
     std::unique_ptr<char[]> scratch_;
 
     connection_list waiting_;
+    connection_list handed_;
     connection_list relaying_;
     connection_list watched_;
     connection_list lingering_;
     connection* with_more_ = nullptr;
     connection* dead_ = nullptr;
+
+    channel* channel_ = nullptr;   ///< the one that new connections go through
+    channel* channels_ = nullptr;  ///< all of them
+    channel* dead_channels_ = nullptr;
+    std::vector<connection*> by_number_;  ///< what was handed over, by its descriptor
+    std::int64_t relay_until_ms_ = 0;     ///< no hand-off before
+    std::uint64_t handed_total_ = 0;
+    int short_lived_ = 0;  ///< channels in a row that were retired soon
 
     std::uint32_t open_ = 0;           ///< all of them
     std::uint32_t lingering_now_ = 0;  ///< of these, the ones that no longer count as connections
@@ -97,6 +135,7 @@ private:
     bool accepting_ = true;
     bool draining_ = false;
     bool stop_ = false;
+    bool failed_ = false;
     bool proxy_was_reachable_ = true;
     int accept_delay_ms_ = 0;
     int connect_delay_ms_ = 0;

@@ -1,4 +1,5 @@
 // The half of the relay that moves bytes and ends connections; relay.cpp accepts, connects and keeps time.
+#include "bridge/refusal.hpp"
 #include "bridge/relay.hpp"
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <utility>
 
 namespace keyhole::bridge {
 namespace {
@@ -28,7 +30,7 @@ int queued(int fd, unsigned long what) noexcept
 
 void relay::on_event(connection& c, side s, std::uint32_t events)
 {
-    if (c.now == phase::dead) return;
+    if (c.now == phase::dead || c.via != nullptr) return;  // the event is older than that
     endpoint& e = s == side::agent ? c.agent : c.proxy;
     if (s == side::agent && (events & EPOLLERR) != 0) {
         // RST. Not left to the next read: while the proxy is slow there may be none.
@@ -53,12 +55,23 @@ void relay::work(connection& c)
     case phase::lingering:
         discard(c);
         return;
+    case phase::handed:
+        return;
     case phase::relaying:
     case phase::watched:
         break;
     }
+    if (c.via != nullptr) return;
     if (pump(c, c.up, c.agent, c.proxy) == outcome::closed) return;
     if (pump(c, c.down, c.proxy, c.agent) == outcome::closed) return;
+    if (c.down.done && may_begin_anew(c)) {
+        begin_anew(c);
+        return;
+    }
+    if (c.down.done && answer_missing(c)) {
+        refuse(c, make_refusal(proxy_went_away));
+        return;
+    }
     if (c.down.done && (c.up.done || c.proxy.peer_gone)) {
         if (c.up.source_ended)
             close(c);
@@ -75,7 +88,8 @@ relay::outcome relay::pump(connection& c, flow& f, endpoint& from, endpoint& to)
         if (f.held.data != nullptr && write_held(c, f, to) == outcome::closed) return outcome::closed;
         if (f.held.data != nullptr || f.done) return outcome::open;
         if (f.source_ended) {
-            ::shutdown(to.fd, SHUT_WR);
+            // Not before the agent was told why there is no answer.
+            if (&f != &c.down || !(answer_missing(c) || may_begin_anew(c))) ::shutdown(to.fd, SHUT_WR);
             f.done = true;
             return outcome::open;
         }
@@ -91,6 +105,7 @@ relay::outcome relay::pump(connection& c, flow& f, endpoint& from, endpoint& to)
             from.readable = false;
             return outcome::open;
         }
+        f.moved = true;
         const auto size = static_cast<std::size_t>(got);
         // Less than asked for: the socket is empty, and the next byte is a new event.
         if (size < held_bytes::capacity && !from.peer_finished) from.readable = false;
@@ -145,6 +160,14 @@ relay::outcome relay::on_write_error(connection& c, flow& f, const endpoint& to)
 
 relay::outcome relay::on_read_error(connection& c, const endpoint& from, int)
 {
+    if (&from == &c.proxy && may_begin_anew(c)) {
+        begin_anew(c);
+        return outcome::closed;
+    }
+    if (&from == &c.proxy && answer_missing(c)) {
+        refuse(c, make_refusal(proxy_went_away));
+        return outcome::closed;
+    }
     // From the agent: RST. From the proxy: it closed with request bytes unread, and all it wrote has been
     // passed on.
     const bool agent_is_sending =
@@ -159,6 +182,33 @@ relay::outcome relay::on_read_error(connection& c, const endpoint& from, int)
     return outcome::closed;
 }
 
+constexpr std::uint8_t most_renewals =
+    3;  // a proxy that closes every connection at once is not asked for ever
+
+// The proxy ended before anything was said: another can have this connection as it is.
+bool relay::may_begin_anew(const connection& c)
+{
+    return !c.up.moved && !c.down.moved && !c.up.source_ended && c.renewals < most_renewals;
+}
+
+void relay::begin_anew(connection& c)
+{
+    ++c.renewals;
+    ::close(std::exchange(c.proxy.fd, -1));
+    c.proxy = endpoint();
+    c.up = flow();
+    c.down = flow();
+    c.due_ms = sys::now_ms() + settings_.connect_wait_ms;
+    connect_again_ms_ = 0;
+    move_to(c, phase::waiting);
+}
+
+// The proxy ended before it said a word, although it was asked something.
+bool relay::answer_missing(const connection& c)
+{
+    return c.up.moved && !c.down.moved;
+}
+
 // A FIN may be a close(); and the FIN of an agent whose bytes the proxy does not take is stuck behind them.
 // Once the answer has ended there is nothing left to stop, only bytes to deliver (and the kernel's record of
 // an agent's socket that has seen both FINs has no owner, gone or not).
@@ -170,7 +220,10 @@ bool relay::may_be_gone(const connection& c)
 void relay::watch_agent(connection& c)
 {
     if (c.agent.peer_finished && agents_.is_orphan(c.agent.fd)) {
-        close(c);
+        if (c.via != nullptr)
+            take_back(c);
+        else
+            close(c);
         return;
     }
     // close() sends its FIN just before the socket loses its owner, and an agent may die after it
@@ -186,14 +239,17 @@ void relay::look_at_watched(std::int64_t now)
     look_ms_ = INT64_MAX;
     for (connection* c = watched_.front(); c != nullptr;) {
         connection* next = c->next;
-        if (!may_be_gone(*c)) {
+        if (c->via == nullptr && !may_be_gone(*c)) {
             move_to(*c, phase::relaying);
             c = next;
             continue;
         }
         if (c->due_ms <= now) {
             if (agents_.is_orphan(c->agent.fd)) {
-                close(*c);
+                if (c->via != nullptr)
+                    take_back(*c);
+                else
+                    close(*c);
                 c = next;
                 continue;
             }
@@ -208,6 +264,10 @@ void relay::look_at_watched(std::int64_t now)
 void relay::refuse(connection& c, std::string_view answer)
 {
     ++refused_total_;
+    if (!watch_agent_events(c)) {
+        abort(c);
+        return;
+    }
     // A new socket has room for it.
     [[maybe_unused]] const ssize_t n = ::send(c.agent.fd, answer.data(), answer.size(), MSG_NOSIGNAL);
     linger(c);
@@ -252,6 +312,7 @@ void relay::continue_later(connection& c)
 
 void relay::abort(connection& c)
 {
+    if (c.via != nullptr) return close(c);  // the proxy's to end
     const struct ::linger reset{.l_onoff = 1, .l_linger = 0};
     ::setsockopt(c.agent.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
     close(c);
@@ -259,10 +320,15 @@ void relay::abort(connection& c)
 
 void relay::close(connection& c)
 {
+    const auto number = static_cast<std::size_t>(c.agent.fd);
     for (flow* f : {&c.up, &c.down})
         buffers_.give(std::exchange(f->held.data, nullptr));
     for (endpoint* e : {&c.agent, &c.proxy})
         if (e->fd >= 0) ::close(std::exchange(e->fd, -1));
+    if (c.via != nullptr) {
+        by_number_[number] = nullptr;
+        --std::exchange(c.via, nullptr)->held;
+    }
     list_of(c.now)->remove(c);
     if (c.now == phase::lingering) --lingering_now_;
     c.now = phase::dead;
@@ -284,6 +350,8 @@ connection_list* relay::list_of(phase p)
     switch (p) {
     case phase::waiting:
         return &waiting_;
+    case phase::handed:
+        return &handed_;
     case phase::watched:
         return &watched_;
     case phase::lingering:

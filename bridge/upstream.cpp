@@ -59,6 +59,10 @@ bool is_worth_waiting(int error) noexcept
     }
 }
 
+const upstream_problem proxy_went_away{
+    "proxy_went_away", "the proxy ended before it answered this request",
+    "send it again: connections work as soon as the proxy listens again (keyhole serve)"};
+
 upstream_problem explain_upstream(const std::string& path, int error)
 {
     struct stat info{};

@@ -22,6 +22,8 @@ struct upstream_problem {
     std::string cause;
     std::string_view remedy;
 };
+/// It ended with a request unanswered.
+extern const upstream_problem proxy_went_away;
 upstream_problem explain_upstream(const std::string& path, int error);
 
 }  // namespace keyhole::bridge

@@ -23,6 +23,8 @@ struct agent_listeners {
     unsigned socket_mode = 0660;
     std::string socket_group;      ///< empty: the process's own
     std::vector<tcp_address> tcp;  ///< optional
+    /// Users whose descriptors are taken (hand-off): bridges with a user of their own. Empty: nobody's.
+    std::vector<std::uint32_t> hand_off_uids{998};
     std::string session_sockets =
         "/run/keyhole-sessions";  ///< parent directory of sessions' own sockets: <dir>/<id>/llm.sock
 };

@@ -101,6 +101,23 @@ void read_agents_tcp(settings& s, const node& value, const std::string& key, rea
     }
 }
 
+void read_hand_off_uids(settings& s, const node& value, const std::string& key, reading& with)
+{
+    constexpr std::int64_t largest = 4294967294;
+    const std::string_view remedy = "write it like [998]; [] for none";
+    const std::vector<node> one{value};
+    if (value.what != node::type::list && value.what != node::type::integer)
+        return refuse_type(value, key, "a list of user ids", std::string(remedy), with);
+    s.agents.hand_off_uids.clear();
+    for (const node& item : value.what == node::type::list ? value.list : one) {
+        if (item.what != node::type::integer || item.integer < 0 || item.integer > largest) {
+            with.out.refuse(value.where, key, "not a list of numeric user ids", std::string(remedy));
+            return;
+        }
+        s.agents.hand_off_uids.push_back(static_cast<std::uint32_t>(item.integer));
+    }
+}
+
 void read_admin_socket(settings& s, const node& value, const std::string& key, reading& with)
 {
     const auto text = text_of(value, key, s.admin.socket, with);

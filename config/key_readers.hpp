@@ -13,6 +13,7 @@ void read_socket(settings& into, const node& value, const std::string& key, read
 void read_socket_mode(settings& into, const node& value, const std::string& key, reading& with);
 void read_socket_group(settings& into, const node& value, const std::string& key, reading& with);
 void read_agents_tcp(settings& into, const node& value, const std::string& key, reading& with);
+void read_hand_off_uids(settings& into, const node& value, const std::string& key, reading& with);
 void read_admin_socket(settings& into, const node& value, const std::string& key, reading& with);
 void read_admin_tcp(settings& into, const node& value, const std::string& key, reading& with);
 void read_admin_token(settings& into, const node& value, const std::string& key, reading& with);

@@ -66,6 +66,10 @@ std::vector<section_spec> make_sections()
                         "The sockets' group; empty: the process's own.", read_socket_group),
              special<S>("tcp", "list of numeric addresses with ports", "[]", true,
                         "For agents that cannot use a socket, like \"127.0.0.1:8080\".", read_agents_tcp),
+             special<S>(
+                 "hand_off_uids", "list of numeric user ids", "[998]", true,
+                 "Bridges of these users hand their connections over; others relay. Never the agent's.",
+                 read_hand_off_uids),
              directory<S>(
                  "session_sockets", max_session_directory,
                  [](auto& s) -> auto& { return s.agents.session_sockets; },

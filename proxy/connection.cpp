@@ -13,11 +13,12 @@
 
 namespace keyhole::proxy {
 
-connection::connection(worker& home, agent_socket socket, session_ptr bound, bool tcp)
+connection::connection(worker& home, newcomer who)
     : home_(home)
-    , socket_(std::move(socket))
-    , bound_(std::move(bound))
-    , tcp_(tcp)
+    , handed_(std::move(who.handed))
+    , socket_(std::move(who.socket))
+    , bound_(std::move(who.bound))
+    , tcp_(who.tcp)
     , limit_(home.io().get_executor(), [this](waiting_for what) { on_expiry(what); })
     , self_(std::make_shared<connection*>(this))
 {
@@ -34,7 +35,10 @@ connection::~connection()
     if (cut_ == cut_reason::crowded) --home_.leaving_;
     home_.return_buffer(std::move(buffer_));
     config::wipe(vouched_.data(), vouched_.size());
-    if (abrupt_) close_abruptly();
+    if (handed_)
+        let_go();
+    else if (abrupt_)
+        close_abruptly();
 }
 
 task<> connection::serve()
@@ -42,8 +46,15 @@ task<> connection::serve()
     if (!tcp_)
         arm_hangup_watch();  // a unix socket tells a full close from a half close, so one watch serves all
                              // requests
-    const bool opened = co_await read_preface();
-    if (!opened) co_return;
+    const auto opened = co_await read_preface();
+    if (opened == opening::channel) co_await serve_channel(*this);
+    if (opened == opening::agent) co_await serve_requests();
+    limit_.rest();
+    if (handed_) co_await part();
+}
+
+task<> connection::serve_requests()
+{
     bool again = true;
     while (again && cut_ == cut_reason::none) {
         const bool ready = co_await wait_for_request();
@@ -64,28 +75,29 @@ task<> connection::serve()
         if (verdict == exchange_verdict::linger && !draining_ && !gone_ && cut_ == cut_reason::none)
             co_await linger();
     }
-    limit_.rest();
 }
 
-task<bool> connection::read_preface()
+task<connection::opening> connection::read_preface()
 {
+    if (handed_ && !handed_.link().token().empty()) co_return opening::agent;  // the channel had it
     const auto& bounds = home_.rt()->settings->bounds;
     limit_.expect(waiting_for::next_request, seconds_of(bounds.keepalive_timeout));
     while (true) {
         if (end_ != begin_) {
             const auto p = http::read_preface(unread());
-            if (p.is == http::preface::verdict::absent) co_return true;
-            if (p.is == http::preface::verdict::malformed) co_return false;
-            if (p.is == http::preface::verdict::ok) {
+            if (p.is == http::preface::verdict::absent) co_return opening::agent;
+            if (p.is == http::preface::verdict::malformed) co_return opening::failed;
+            if (p.is != http::preface::verdict::need_more) {
                 vouched_.assign(p.token);
                 config::wipe(buffer_.get() + begin_, p.bytes);
                 consume(p.bytes);
-                co_return true;
+                if (p.is == http::preface::verdict::ok) co_return opening::agent;
+                co_return tcp_ ? opening::failed : opening::channel;
             }
             limit_.expect(waiting_for::head, seconds_of(bounds.head_timeout));
         }
         const bool more = co_await read_more();
-        if (!more) co_return false;
+        if (!more) co_return opening::failed;
     }
 }
 
@@ -139,6 +151,7 @@ task<bool> connection::read_more()
 task<std::size_t> connection::read_into(char* into, std::size_t size)
 {
     auto [ec, n] = co_await socket_.async_read_some(asio::buffer(into, size), as_result);
+    if (ec != asio::error::operation_aborted) untouched_ = false;
     // The end of what the agent sends is not the end of what it reads.
     if (ec && ec != asio::error::operation_aborted && ec != asio::error::eof) gone_ = true;
     co_return ec ? 0 : n;
@@ -172,7 +185,10 @@ void connection::watch_for_hangup()
         (*self)->watching_ = false;
         char byte = 0;
         const auto n = ::recv((*self)->socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-        if (n == 0 || (n < 0 && errno != EAGAIN)) (*self)->note_hangup();
+        if (n == 0 && (*self)->handed_ && (*self)->handed_.ask_to_watch())
+            (*self)->arm_hangup_watch();  // it only finished sending, as far as anybody knows
+        else if (n == 0 || (n < 0 && errno != EAGAIN))
+            (*self)->note_hangup();
     };
     socket_.async_wait(agent_socket::wait_read, std::move(readable));
 }
@@ -239,6 +255,41 @@ void connection::close_upstream() noexcept
         upstream_->close();
     else if (connecting_ != nullptr)
         connecting_->give_up();
+}
+
+/// Until what was written has arrived: only then can a connection that is also somebody else's be closed
+/// without a wait.
+task<> connection::part()
+{
+    if (abrupt_ || (untouched_ && proxy_ends())) co_return;
+    error_code ignored;
+    socket_.shutdown(agent_socket::shutdown_send, ignored);
+    timer pause(home_.io().get_executor());
+    const auto until = clock::now() + seconds_of(home_.rt()->settings->bounds.write_timeout);
+    auto delay = std::chrono::milliseconds(1);
+    while (cut_ == cut_reason::none && clock::now() < until) {
+        parted_ = all_delivered(socket_.native_handle());
+        if (parted_) break;
+        pause.expires_after(delay);
+        auto [ec] = co_await pause.async_wait(as_result);
+        if (ec) break;
+        delay = std::min(delay * 2, std::chrono::milliseconds(100));
+    }
+}
+
+void connection::let_go() noexcept
+{
+    error_code ignored;
+    const int fd =
+        socket_.release(ignored);  // leaves the reactor: closing alone would not, somebody has a copy
+    if (fd < 0) return;
+    if (untouched_ && proxy_ends()) {
+        handed_.ends_as(handoff_word::untouched);
+        close_shared(fd);
+    } else if (parted_)
+        close_shared(fd);
+    else
+        reset_shared(fd);
 }
 
 void connection::close_abruptly() noexcept

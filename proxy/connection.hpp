@@ -25,7 +25,7 @@ enum class cut_reason : unsigned char { none, agent_gone, revoked, shutdown, tim
 
 class connection {
 public:
-    connection(worker& home, agent_socket socket, session_ptr bound, bool tcp);
+    connection(worker& home, newcomer who);
     ~connection();
     connection(const connection&) = delete;
     connection& operator=(const connection&) = delete;
@@ -37,7 +37,12 @@ public:
     agent_socket& socket() noexcept { return socket_; }
     deadline& limit() noexcept { return limit_; }
     const session_ptr& bound() const noexcept { return bound_; }
-    std::string_view vouched_token() const noexcept { return vouched_; }
+    /// The bridge's word: in this connection's preface, or in that of the channel it was handed over through.
+    std::string_view vouched_token() const noexcept { return handed_ ? handed_.link().token() : vouched_; }
+    bool came_through(const handed_over& same_channel) const noexcept
+    {
+        return handed_ && &handed_.link() == &same_channel.link();
+    }
 
     /// Bytes that were read and not used yet.
     std::string_view unread() const noexcept { return {buffer_.get() + begin_, end_ - begin_}; }
@@ -73,10 +78,15 @@ public:
         return cut_ == cut_reason::none && (!in_exchange_ || !current_);
     }
     void begin_drain() noexcept;
+    bool proxy_ends() const noexcept { return draining_ || cut_ == cut_reason::shutdown; }
     bool draining() const noexcept { return draining_; }
 
 private:
-    task<bool> read_preface();
+    enum class opening { failed, agent, channel };
+    task<opening> read_preface();
+    task<> serve_requests();
+    task<> part();
+    void let_go() noexcept;
     task<bool> wait_for_request();
     task<> linger();
     void on_expiry(waiting_for what);
@@ -86,6 +96,7 @@ private:
     void close_abruptly() noexcept;
 
     worker& home_;
+    handed_over handed_;  ///< goes after the socket: what it says frees the connection for others
     agent_socket socket_;
     session_ptr bound_;
     bool tcp_;
@@ -106,7 +117,9 @@ private:
     bool draining_ = false;
     bool in_exchange_ = false;
     bool watching_ = false;
-    bool abrupt_ = false;  ///< the answer broke off: the agent must not take it for whole
+    bool untouched_ = true;  ///< nothing was read from it
+    bool parted_ = false;    ///< what was written has arrived, and its end
+    bool abrupt_ = false;    ///< the answer broke off: the agent must not take it for whole
 };
 
 }  // namespace keyhole::proxy

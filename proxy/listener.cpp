@@ -77,7 +77,7 @@ task<> listener::accept_loop(std::shared_ptr<state> s)
             const int on = 1;
             ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         }
-        to->adopt(std::move(socket), s->bound, s->tcp);
+        to->adopt({std::move(socket), s->bound, s->tcp});
     }
 }
 

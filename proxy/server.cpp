@@ -130,7 +130,8 @@ private:
         // Connections are dealt out in turns, so the limit is held worker by worker.
         const std::size_t share = (rt_->settings->bounds.max_connections + count - 1) / count;
         for (unsigned i = 0; i < count; ++i)
-            workers_.push_back(std::make_unique<worker>(shared_, rt_, share));
+            shared_.crew.push_back(
+                workers_.emplace_back(std::make_unique<worker>(shared_, rt_, share)).get());
         for (const auto& w : workers_)
             w->start();
     }

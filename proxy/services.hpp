@@ -15,6 +15,7 @@
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
+#include <vector>
 
 namespace keyhole::proxy {
 
@@ -47,6 +48,9 @@ struct services {
     std::atomic<bool> draining{false};  ///< SIGTERM: no new requests
     std::atomic<std::uint64_t> agent_connections{0};
     std::atomic<unsigned> drains{0};  ///< answers read on after their agent hung up
+    /// All workers, for connections that arrive on one of them (hand-off). Fixed before the first connection.
+    std::vector<class worker*> crew{};
+    std::atomic<std::size_t> turn{0};  ///< whose turn it is to take such a connection
 };
 
 }  // namespace keyhole::proxy

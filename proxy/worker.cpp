@@ -17,10 +17,18 @@ constexpr std::size_t kept_buffers = 64;
 constexpr unsigned turns_to_wait = 16;  // of the loop, for room in a burst of newcomers
 
 /// Takes the socket by value: the connection lives in this frame.
-task<> serve_connection(worker& home, agent_socket socket, session_ptr bound, bool tcp)
+task<> serve_connection(worker& home, newcomer who)
 {
-    connection c(home, std::move(socket), std::move(bound), tcp);
+    connection c(home, std::move(who));
     co_await c.serve();
+}
+
+void turn_away(newcomer who)
+{
+    if (!who.handed) return;  // closes it
+    who.handed.ends_as(handoff_word::full);
+    error_code ignored;
+    close_shared(who.socket.release(ignored));
 }
 
 }  // namespace
@@ -57,28 +65,25 @@ task<> worker::tick()
     }
 }
 
-void worker::adopt(agent_socket socket, session_ptr bound, bool tcp)
+void worker::adopt(newcomer who)
 {
     // The socket already carries this worker's executor; the hand-over is the post.
     count_.fetch_add(1, std::memory_order_relaxed);
-    asio::post(io_, [this, s = std::move(socket), b = std::move(bound), tcp]() mutable {
-        begin(std::move(s), std::move(b), tcp, turns_to_wait);
-    });
+    asio::post(io_, [this, w = std::move(who)]() mutable { begin(std::move(w), turns_to_wait); });
 }
 
-void worker::begin(agent_socket socket, session_ptr bound, bool tcp, unsigned turns)
+void worker::begin(newcomer who, unsigned turns)
 {
     // Those that were cut are as good as gone.
-    if (present_ - leaving_ >= connection_limit_ && !make_room()) {
+    if (present_ - leaving_ >= connection_limit_ && !make_room(who)) {
         if (turns == 0) {
             count_.fetch_sub(1, std::memory_order_relaxed);
-            return;  // closes it
+            turn_away(std::move(who));
+            return;
         }
         // In a burst those that were cut have not left yet, and those that came have not begun: both get
         // their turn first.
-        asio::post(io_, [this, s = std::move(socket), b = std::move(bound), tcp, turns]() mutable {
-            begin(std::move(s), std::move(b), tcp, turns - 1);
-        });
+        asio::post(io_, [this, w = std::move(who), turns]() mutable { begin(std::move(w), turns - 1); });
         return;
     }
     ++present_;
@@ -92,14 +97,20 @@ void worker::begin(agent_socket socket, session_ptr bound, bool tcp, unsigned tu
                               {{"what", e.what()}});
         }
     };
-    asio::co_spawn(io_.get_executor(), serve_connection(*this, std::move(socket), std::move(bound), tcp),
-                   ended);
+    asio::co_spawn(io_.get_executor(), serve_connection(*this, std::move(who)), ended);
 }
 
-bool worker::make_room()
+bool worker::make_room(const newcomer& who)
 {
-    const auto longest_here =
-        std::find_if(live_.begin(), live_.end(), [](const connection* c) { return c->may_be_crowded_out(); });
+    // A flood over one channel displaces its own first.
+    auto longest_here = live_.end();
+    if (who.handed)
+        longest_here = std::find_if(live_.begin(), live_.end(), [&](const connection* c) {
+            return c->came_through(who.handed) && c->may_be_crowded_out();
+        });
+    if (longest_here == live_.end())
+        longest_here = std::find_if(live_.begin(), live_.end(),
+                                    [](const connection* c) { return c->may_be_crowded_out(); });
     if (longest_here == live_.end()) return false;
     (*longest_here)->cut_now(cut_reason::crowded);
     ++leaving_;

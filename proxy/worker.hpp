@@ -3,6 +3,7 @@
 // worker's thread; other threads post().
 #pragma once
 
+#include "proxy/handoff.hpp"
 #include "proxy/net/task.hpp"
 #include "proxy/runtime.hpp"
 #include "proxy/services.hpp"
@@ -20,6 +21,14 @@ namespace keyhole::proxy {
 
 class connection;
 
+/// A connection on its way to its worker.
+struct newcomer {
+    agent_socket socket;
+    session_ptr bound;  ///< the session whose own socket it came through
+    bool tcp = false;
+    handed_over handed{};  ///< by a bridge
+};
+
 class worker {
 public:
     worker(services& shared, runtime_ptr rt, std::size_t connection_limit);
@@ -31,11 +40,10 @@ public:
     const runtime_ptr& rt() const noexcept { return rt_; }
 
     void start();
-    /// From any thread: a connection accepted for this worker. `bound` is the session whose own socket it
-    /// came through. Where limits.max_connections is reached, the connection that came first and has no
-    /// request under way makes room (NO_WAY_AROUND: nobody keeps others out by holding connections); without
-    /// one, the newcomer is closed.
-    void adopt(agent_socket socket, session_ptr bound, bool tcp);
+    /// From any thread: a connection accepted for this worker. Where limits.max_connections is reached, the
+    /// connection that came first and has no request under way makes room (NO_WAY_AROUND: nobody keeps others
+    /// out by holding connections); without one, the newcomer is closed.
+    void adopt(newcomer who);
     /// From any thread.
     void use(runtime_ptr rt);
     void end_session(session_ptr who);
@@ -44,6 +52,7 @@ public:
     /// Everything ends now.
     void cut_all();
     void stop();  ///< and joins the thread
+    bool stopping() const noexcept { return stopping_; }
     std::size_t connections() const noexcept { return count_.load(std::memory_order_relaxed); }
     std::size_t idle_upstream() const noexcept { return idle_.load(std::memory_order_relaxed); }
 
@@ -58,8 +67,8 @@ public:
 private:
     friend class connection;
     task<> tick();
-    bool make_room();
-    void begin(agent_socket socket, session_ptr bound, bool tcp, unsigned turns);
+    bool make_room(const newcomer& who);
+    void begin(newcomer who, unsigned turns);
 
     services& shared_;
     const std::size_t connection_limit_;  ///< this worker's share of limits.max_connections; fixed at start

@@ -166,6 +166,7 @@ bool bridge_process::spawn(int ready_fd, std::string& error)
     command.add("--socket", settings_.socket);
     for (const sys::unique_fd& listener : listeners_)
         command.add("--listen-fd", std::to_string(listener.get()));
+    if (!settings_.hand_off.empty()) command.add("--hand-off", settings_.hand_off);
     if (token_read) command.add("--token-fd", std::to_string(token_read.get()));
     if (ready_fd >= 0) {
         command.add("--ready-fd", std::to_string(ready_fd));

@@ -120,6 +120,7 @@ read from the environment, and kept from the agent:
   KEYHOLE_SINGLE_UID=1           as --single-uid
   KEYHOLE_ADOPT=1                the agent's uid gets its line in /etc/passwd and owns its home directory, where that can be done
   KEYHOLE_SECCOMP=off            no system call filter of our own (the engine's stays)
+  KEYHOLE_HAND_OFF=yes|no        the bridge passes connections to the proxy itself where it takes them (default yes)
   KEYHOLE_PROXY_WAIT=SECONDS     how long to wait for the proxy at start (default 3)
 read from the environment:
   AGENT_COMMAND, AGENT_ARGS      instead of COMMAND; AGENT_ARGS is split at blanks, or a JSON array of strings
@@ -209,6 +210,7 @@ settings_result read_settings(int argc, char** argv, char** envp, settings& out,
     if (const auto file = raw_value(envp, "SESSION_TOKEN_FILE"); !file.empty()) out.token_file = file;
     if (out.bridge_program.empty()) out.bridge_program = find_bridge();
     out.single_uid = out.single_uid || is_on(raw_value(envp, "KEYHOLE_SINGLE_UID"));
+    out.hand_off = raw_value(envp, "KEYHOLE_HAND_OFF");
     out.allowed_secrets = split_words(raw_value(envp, "KEYHOLE_ALLOW_SECRETS"));
     out.kept_variables = split_words(raw_value(envp, "KEYHOLE_KEEP_ENV"));
     out.dropped_variables = split_words(raw_value(envp, "KEYHOLE_DROP_ENV"));

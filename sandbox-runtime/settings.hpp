@@ -38,10 +38,11 @@ struct settings {
     std::vector<std::string> dropped_variables;
     std::string secrets_directory = "/run/secrets";
     signal_table signals = own_signals();
-    int ok_exit = 0;      ///< an exit code of the agent that counts as 0
-    bool filter = true;   ///< system calls
-    bool adopt = false;   ///< /etc/passwd and the home directory may be changed for the agent's uid
-    int grace_ms = 2000;  ///< for what the agent left running
+    int ok_exit = 0;       ///< an exit code of the agent that counts as 0
+    bool filter = true;    ///< system calls
+    bool adopt = false;    ///< /etc/passwd and the home directory may be changed for the agent's uid
+    int grace_ms = 2000;   ///< for what the agent left running
+    std::string hand_off;  ///< yes or no for the bridge; empty: its default
     bool single_uid = false;
     bool subreaper = false;
     look doctor = look::none;

@@ -16,7 +16,10 @@ preface read_preface(std::string_view text) noexcept
     const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
     const std::size_t length = (static_cast<std::size_t>(byte(14)) << 8U) | byte(15);
     const unsigned version_command = byte(12);
-    if ((version_command != 0x21 && version_command != 0x20) || 16 + length > max_preface_bytes) {
+    constexpr unsigned hand_off = 0x22;
+    if ((version_command != 0x21 && version_command != 0x20 && version_command != hand_off) ||
+        16 + length > max_preface_bytes)
+    {
         out.is = preface::verdict::malformed;
         return out;
     }
@@ -62,7 +65,7 @@ preface read_preface(std::string_view text) noexcept
         if (type == token_tlv) out.token = rest.substr(3, n);
         rest.remove_prefix(3 + n);
     }
-    out.is = preface::verdict::ok;
+    out.is = version_command == hand_off ? preface::verdict::hand_off : preface::verdict::ok;
     out.bytes = 16 + length;
     return out;
 }

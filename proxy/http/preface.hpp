@@ -9,9 +9,11 @@
 namespace keyhole::proxy::http {
 
 struct preface {
-    enum class verdict : unsigned char { absent, need_more, ok, malformed };
+    /// `hand_off`: as ok, and what follows are not requests but descriptors (proxy/handoff.hpp). Its command
+    /// is none of PROXY v2's, so that whoever does not know it drops the connection at once.
+    enum class verdict : unsigned char { absent, need_more, ok, hand_off, malformed };
     verdict is = verdict::absent;
-    std::size_t bytes = 0;   ///< of the whole header (ok)
+    std::size_t bytes = 0;   ///< of the whole header (ok, hand_off)
     std::string_view token;  ///< view into the text; empty: none was given
 };
 

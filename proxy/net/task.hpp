@@ -14,6 +14,8 @@
 #include <boost/system/error_code.hpp>
 
 #include <chrono>
+#include <sys/socket.h>
+#include <utility>
 
 namespace keyhole::proxy {
 
@@ -30,8 +32,24 @@ inline constexpr auto as_result = asio::as_tuple(asio::use_awaitable_t<executor>
 using clock = std::chrono::steady_clock;
 using timer = asio::basic_waitable_timer<clock, asio::wait_traits<clock>, executor>;
 
-/// An agent's connection: unix socket or TCP, the same type from here on.
-using agent_socket = asio::basic_stream_socket<asio::generic::stream_protocol, executor>;
+/// An agent's connection: unix socket or TCP, the same type from here on. Every read and write says for
+/// itself that it must not wait: O_NONBLOCK belongs to the open file, and one that was handed over is
+/// somebody else's too.
+class agent_socket : public asio::basic_stream_socket<asio::generic::stream_protocol, executor> {
+public:
+    using basic_stream_socket::basic_stream_socket;
+
+    template <class Buffers, class Token>
+    auto async_read_some(const Buffers& into, Token&& token)
+    {
+        return this->async_receive(into, MSG_DONTWAIT, std::forward<Token>(token));
+    }
+    template <class Buffers, class Token>
+    auto async_write_some(const Buffers& from, Token&& token)
+    {
+        return this->async_send(from, MSG_DONTWAIT, std::forward<Token>(token));
+    }
+};
 using tcp_socket = asio::basic_stream_socket<asio::ip::tcp, executor>;
 
 inline clock::duration seconds_of(double s)

@@ -36,6 +36,16 @@ TEST(Preface, RefusesWhatTheProxyWouldNotTakeAsAToken)
     }
 }
 
+TEST(Preface, AGreetingDiffersInItsCommandAndNeedsNoToken)
+{
+    sys::locked_bytes out;
+    ASSERT_TRUE(write_greeting("kh_12345", out));
+    EXPECT_EQ(out.view(), "\r\n\r\n\0\r\nQUIT\n"s + "\x22\x00\x00\x0B\xE0\x00\x08"s + "kh_12345"s);
+    ASSERT_TRUE(write_greeting("", out));
+    EXPECT_EQ(out.view(), "\r\n\r\n\0\r\nQUIT\n"s + "\x22\x00\x00\x00"s);
+    EXPECT_FALSE(write_greeting("with blank", out));
+}
+
 TEST(LockedBytes, LoseEverythingWhenTheyWouldOverflow)
 {
     sys::locked_bytes bytes;

@@ -114,14 +114,14 @@ class BridgeTest(unittest.TestCase):
         self.addCleanup(proxy.stop)
         return proxy
 
-    def start_bridge(self, *options, token=None, path=None, host="127.0.0.1", prefix=(), **more):
+    def start_bridge(self, *options, token=None, path=None, host="127.0.0.1", prefix=(), hand_off="no", **more):
         """Waits for the ready byte. The port is self.port."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.family, self.host, self.port = family, host, free_port(family, host)
         ready_read, ready_write = os.pipe()
         passed = [ready_write]
         words = [*prefix, BRIDGE, "--socket", str(path or self.path), "--ready-fd", str(ready_write)]
-        words += ["--listen", f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}", *options]
+        words += ["--hand-off", hand_off, "--listen", f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}", *options]
         if token is not None:
             token_read, token_write = os.pipe()
             os.write(token_write, token)

@@ -240,7 +240,7 @@ class Life(BridgeTest):
     def test_inherited_listening_sockets_are_served(self):
         proxy = self.start_proxy()
         listener = socket.create_server(("127.0.0.1", 0))
-        process = subprocess.Popen([BRIDGE, "--socket", str(self.path), "--listen-fd", str(listener.fileno())],
+        process = subprocess.Popen([BRIDGE, "--hand-off", "no", "--socket", str(self.path), "--listen-fd", str(listener.fileno())],
                                    pass_fds=[listener.fileno()])
         self.addCleanup(lambda: (process.kill(), process.wait()))
         with socket.create_connection(listener.getsockname()) as agent:

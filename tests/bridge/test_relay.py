@@ -233,15 +233,47 @@ class Abort(BridgeTest):
         agent.close()
         self.assertTrue(hung_up(upstream, limit=3))
 
-    def test_a_proxy_that_drops_an_unread_request_resets_the_agent(self):
+    def test_a_proxy_that_ends_before_it_answers_is_a_503_that_says_so(self):
+        proxy = self.start_proxy()
+        self.start_bridge()
+        for taken in (0, 7):  # unread: the proxy's end is a reset; read: an end of stream
+            agent, upstream = self.connect_through(proxy)
+            agent.sendall(b"request")
+            self.assertTrue(wait_for(upstream, select.POLLIN))
+            upstream.recv(taken) if taken else None
+            upstream.close()
+            answer = receive_all(agent)
+            self.assertTrue(answer.startswith(b"HTTP/1.1 503 "), answer)
+            self.assertIn(b'"code":"proxy_went_away"', answer)
+
+    def test_a_proxy_that_ends_in_the_middle_of_an_answer_gets_no_503_into_it(self):
         proxy = self.start_proxy()
         self.start_bridge()
         agent, upstream = self.connect_through(proxy)
         agent.sendall(b"request")
-        self.assertTrue(wait_for(upstream, select.POLLIN))
+        receive_exactly(upstream, 7)
+        upstream.sendall(b"HTTP/1.1 200 OK\r\n")
+        self.assertEqual(receive_exactly(agent, 17), b"HTTP/1.1 200 OK\r\n")
         upstream.close()
-        with self.assertRaises(ConnectionResetError):
-            agent.recv(1)
+        self.assertEqual(receive_all(agent), b"")
+
+    def test_a_connection_on_which_nothing_was_said_survives_the_proxys_end(self):
+        proxy = self.start_proxy()
+        self.start_bridge()
+        agent, upstream = self.connect_through(proxy)
+        upstream.close()
+        following = proxy.accept()
+        self.addCleanup(following.close)
+        agent.sendall(b"question")
+        self.assertEqual(receive_exactly(following, 8), b"question")
+
+    def test_a_proxy_that_closes_every_connection_at_once_is_not_asked_for_ever(self):
+        proxy = self.start_proxy()
+        self.start_bridge()
+        agent = self.connect()
+        for _ in range(4):
+            proxy.accept().close()
+        self.assertEqual(receive_all(agent), b"")
 
     def test_an_early_refusal_of_a_large_request_reaches_the_agent_whole(self):
         proxy = self.start_proxy()

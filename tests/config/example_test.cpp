@@ -28,7 +28,7 @@ std::vector<std::string> values(const settings& s)
         add(socket);
     }
     add(s.agents.socket_mode), add(s.agents.socket_group), add(s.agents.tcp.size()),
-        add(s.agents.session_sockets);
+        add(s.agents.session_sockets), add(s.agents.hand_off_uids.size());
     add(s.admin.socket), add(s.admin.tcp.has_value()), add(s.admin.token != nullptr);
     add(s.metrics.tcp ? s.metrics.tcp->host : "off"), add(s.metrics.tcp ? s.metrics.tcp->port : 0);
     add(s.store.directory), add(static_cast<int>(s.store.durable)), add(s.store.journal_slots);

@@ -12,7 +12,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     using namespace keyhole::proxy::http;
     const std::string text(data, data + size);
     const preface p = read_preface(text);
-    if (p.is == preface::verdict::ok) {
+    if (p.is == preface::verdict::ok || p.is == preface::verdict::hand_off) {
         if (p.bytes > text.size() || p.bytes > max_preface_bytes || p.bytes < 16) std::abort();
         if (!p.token.empty() &&
             (p.token.data() < text.data() || p.token.data() + p.token.size() > text.data() + p.bytes))

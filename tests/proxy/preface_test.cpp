@@ -44,6 +44,17 @@ TEST(Preface, EveryPrefixIsWaitedFor)
     EXPECT_EQ(read_preface(text).token, "kh_abc");
 }
 
+TEST(Preface, AGreetingOfAHandOffChannelIsToldApart)
+{
+    const auto text = make(0x22, 0x00, tlv(token_tlv, "kh_abc"));
+    const auto p = read_preface(text);
+    ASSERT_EQ(p.is, preface::verdict::hand_off);
+    EXPECT_EQ(p.token, "kh_abc");
+    EXPECT_EQ(p.bytes, text.size());
+    EXPECT_EQ(read_preface(make(0x22, 0x00, "")).is, preface::verdict::hand_off);
+    EXPECT_EQ(read_preface(make(0x23, 0x00, "")).is, preface::verdict::malformed);
+}
+
 TEST(Preface, OrdinaryRequestsHaveNone)
 {
     EXPECT_EQ(read_preface("POST / HTTP/1.1").is, preface::verdict::absent);
