@@ -119,14 +119,14 @@ enum class fact : std::uint8_t {
     error_object,   ///< an object, or a string that is not empty: the answer is an error
     terminal_flag,  ///< true: the stream's last record
     terminal_mark,  ///< any value but null: the stream's last record
-    text,        ///< a string of generated text; of several places the lowest rank that says anything counts
-    call,        ///< a string that stands once in every tool call
-    sealed,      ///< a string of reasoning that only the provider can read
+    text,         ///< a string of generated text; of several places the lowest rank that says anything counts
+    call,         ///< a string that stands once in every tool call
+    sealed,       ///< a string of reasoning that only the provider can read
     part_model,   ///< a string: the model of a part of usage.iterations
     search_call,  ///< a string: the type of an item that a server tool may have made
     search_kind,  ///< a string: what such an item did
-    cost_usd,    ///< a number of USD
-    cost_ticks,  ///< a number of 1e-10 USD
+    cost_usd,     ///< a number of USD
+    cost_ticks,   ///< a number of 1e-10 USD
 };
 
 struct fact_place {
