@@ -201,7 +201,8 @@ const std::vector<std::string> row_columns{"request_id",
                                            "beyond_cache_read",
                                            "beyond_cache_write_5m",
                                            "beyond_cache_write_1h",
-                                           "beyond_output"};
+                                           "beyond_output",
+                                           "beyond_tokens"};
 
 void print_lines(const json& rows)
 {
