@@ -85,11 +85,10 @@ bool make_storable(record& r) noexcept
     const auto bounds = [&](std::int64_t most, auto&... value) {
         ((good = bound(value, most) && good), ...);
     };
-    token_counts& c = r.counts;
-    bounds(most_tokens, c.input, c.cache_read, c.cache_write_5m, c.cache_write_1h, c.output,
-           c.output_reasoning, c.input_audio, c.output_audio, c.input_image, c.output_image, c.web_searches);
-    token_counts& b = r.beyond;
-    bounds(most_tokens, b.input, b.cache_read, b.cache_write_5m, b.cache_write_1h, b.output);
+    for (token_counts* c : {&r.counts, &r.beyond})
+        bounds(most_tokens, c->input, c->cache_read, c->cache_write_5m, c->cache_write_1h, c->output,
+               c->output_reasoning, c->input_audio, c->output_audio, c->input_image, c->output_image,
+               c->web_searches);
     bounds(most_nano_usd, r.cost_nano_usd, r.provider_cost_nano_usd, r.reserved_nano_usd);
     bounds(latest_us, r.received_us, r.forwarded_us, r.first_byte_us, r.first_token_us, r.ended_us);
     bounds(INT64_MAX, r.bytes_in, r.bytes_out);

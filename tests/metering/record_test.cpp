@@ -133,11 +133,15 @@ TEST(Storable, BoundsNumbersThatNoRequestCanHave)
     record r;
     r.counts.input = INT64_MAX;
     r.counts.output = -5;
+    r.beyond.input = INT64_MAX;
+    r.beyond.output_reasoning = INT64_MIN;
+    r.beyond.input_image = INT64_MAX;
     r.cost_nano_usd = INT64_MIN;
     r.ended_us = INT64_MAX;
     EXPECT_FALSE(make_storable(r));
     EXPECT_EQ(r.counts.input, most_tokens);
     EXPECT_EQ(r.counts.output, 0);
+    EXPECT_EQ(r.beyond.total(), 2 * most_tokens) << "or a damaged slot's sums overflow";
     EXPECT_EQ(r.cost_nano_usd, 0);
     EXPECT_GT(r.ended_us, 0);
     EXPECT_TRUE(make_storable(r));
