@@ -47,6 +47,7 @@ class HangUp(BlackBox):
             for count in range(0, most, STEP):
                 with self.subTest(f"{path} after {count} bytes"):
                     name = uuid.uuid4().hex
+                    wait_until(lambda: self.keyhole.metrics()["keyhole_drains_in_flight"] == 0, 30, "no drain but this one's")
                     request_id = self.leave_after(path, headers, body, token, count, f"gate={name}@3")
                     wait_until(lambda: self.keyhole.metrics()["keyhole_drains_in_flight"] > 0, what="the proxy to see that the agent left")
                     self.provider.open_gate(name)
