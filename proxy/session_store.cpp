@@ -2,6 +2,7 @@
 
 #include "metering/record.hpp"
 #include "metering/sqlite.hpp"
+#include "proxy/route.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -229,31 +230,32 @@ bool is_account_id(const std::string& id)
 
 // ---- budgets
 
-std::int64_t used_of(const metering::usage_sum& sum, metering::limit_unit unit)
+/// Model requests only: asking for the list of models is in the books and in no limit.
+bool is_counted(std::string_view route) noexcept
 {
-    switch (unit) {
-    case metering::limit_unit::usd:
-        return sum.cost_nano_usd;
-    case metering::limit_unit::tokens:
-        return sum.counts.total() + sum.beyond_tokens;
-    case metering::limit_unit::requests:
-        return sum.requests;
-    case metering::limit_unit::concurrency:
-        break;
-    }
-    return 0;
+    return std::ranges::none_of(route_table(), [&](const auto& r) { return !r.counts && r.name == route; });
 }
 
 /// What the ledger holds for the limit's current window, of a session or of an account.
 std::int64_t used_in_window(const metering::ledger& books, const metering::limit& l, bool account,
                             const std::string& id, std::int64_t now_us)
 {
-    if (l.unit == metering::limit_unit::concurrency) return 0;
+    using metering::limit_unit;
+    if (l.unit == limit_unit::concurrency) return 0;
     metering::usage_query q;
     q.since_us = metering::window_start(l.window, now_us);
     (account ? q.account : q.session) = id;
-    const auto sums = books.usage(q);
-    return sums.empty() ? 0 : used_of(sums.front().second, l.unit);
+    if (l.unit == limit_unit::requests) q.by = metering::group_by::route;
+    std::int64_t used = 0;
+    for (const auto& [group, sum] : books.usage(q)) {
+        if (l.unit == limit_unit::usd)
+            used += sum.cost_nano_usd;
+        else if (l.unit == limit_unit::tokens)
+            used += sum.counts.total() + sum.beyond_tokens;
+        else if (is_counted(group))
+            used += sum.requests;
+    }
+    return used;
 }
 
 /// BUDGET_HOLDS across restarts.

@@ -169,6 +169,21 @@ class Budget(BlackBox):
         self.assertEqual(self.keyhole.post("/v1/chat/completions", chat_body(), session["token"]).status, 200)
         self.assertEqual(self.keyhole.post("/v1/chat/completions", chat_body(), session["token"]).status, 402)
 
+    def test_free_routes_stay_free_over_a_restart(self):
+        self.keyhole.admin("PUT", "/admin/v1/accounts/free-team", {"limits": ["requests/day=3"]})
+        session = self.keyhole.session(limits=["requests=2"], account="free-team")
+        for _ in range(5):
+            self.assertEqual(self.keyhole.call("GET", "/v1/models", [], None, session["token"]).status, 200)
+            self.assertEqual(self.keyhole.post("/v1/messages/count_tokens", messages_body(), session["token"], [VERSION]).status, 200)
+        self.assertEqual(self.keyhole.post("/v1/chat/completions", chat_body(), session["token"]).status, 200)
+        self.keyhole.stop()
+        self.keyhole.start()
+        self.assertEqual([limit["used"] for limit in self.keyhole.show(session["id"])["limits"]], [1])
+        answer = self.keyhole.admin("PUT", "/admin/v1/accounts/free-team", {"limits": ["requests/month=3"]})
+        self.assertEqual([limit["used"] for limit in answer.json()["limits"]], [1], "a limit that is set later counts the same")
+        self.assertEqual(self.keyhole.post("/v1/chat/completions", chat_body(), session["token"]).status, 200)
+        self.assertEqual(self.keyhole.post("/v1/chat/completions", chat_body(), session["token"]).status, 402)
+
     def test_one_sessions_crowd_does_not_stop_another(self):
         greedy, other = self.keyhole.session(limits=["requests=20"]), self.keyhole.session()
         result = {}
