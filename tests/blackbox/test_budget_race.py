@@ -181,7 +181,9 @@ class BudgetRace(BlackBox):
         for s in sessions:
             self.balances_are_the_ledgers(self.keyhole.show(s["id"])["limits"], [r for r in rows if r["session"] == s["id"]])
         if any(limit.startswith("requests") for limit in account_limits) and len(account_limits) == 1:
-            self.assertEqual(len(rows), int(account_limits[0].partition("=")[2]), "a request that was there to be had was refused")
+            # Who leaves before anything was forwarded gives the place back, perhaps after everybody else was refused.
+            left = sum(a.leaves is not None for a in askers)
+            self.assertGreaterEqual(len(rows) + left, int(account_limits[0].partition("=")[2]), "a request that was there to be had was refused")
 
     def test_a_thousand_at_once_against_money(self):
         self.race_against(["usd=0.06", f"requests={CROWD}"], ["usd=0.2"])
