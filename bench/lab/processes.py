@@ -28,7 +28,10 @@ def cpu_seconds(pids):
     """Time on a core, from the scheduler (ns) where the kernel has it, else in clock ticks; that of children that have ended in clock ticks."""
     total = 0.0
     for pid in pids:
-        fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+        try:
+            fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # a child (socat's) that ended since it was listed: its parent has its time
         total += (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
         try:
             for task in os.listdir(f"/proc/{pid}/task"):
