@@ -1,5 +1,7 @@
 #include "sandbox-runtime/doctor/report.hpp"
 
+#include "bridge/json_text.hpp"
+
 #include <algorithm>
 
 namespace keyhole::runtime::doctor {
@@ -29,21 +31,8 @@ std::string printable(std::string_view text)
 
 void append_quoted(std::string& out, std::string_view text)
 {
-    constexpr char digits[] = "0123456789abcdef";
     out += '"';
-    for (const char c : text) {
-        const auto byte = static_cast<unsigned char>(c);
-        if (c == '"' || c == '\\') {
-            out += '\\';
-            out += c;
-        } else if (byte < 0x20 || byte >= 0x7F) {
-            // Bytes beyond ASCII may be no UTF-8; as Latin-1 they are JSON in any case.
-            out += "\\u00";
-            out += digits[byte >> 4];
-            out += digits[byte & 15];
-        } else
-            out += c;
-    }
+    sys::append_json_text(out, text);
     out += '"';
 }
 
