@@ -105,17 +105,7 @@ admin_answer apply_prices(control_surface& c, const admin_request& r)
     catch_up(c);
     metering::repricer work(q, prices, place_of(q), longest_call);
     c.books.run([&](metering::ledger_writer& to) { return work.slice(to); });
-    json listed = json::array();
-    for (const auto& g : work.groups()) {
-        listed.push_back({{"provider", g.provider},
-                          {"model", g.model},
-                          {"requests", g.requests},
-                          {"booked_nano_usd", g.booked_nano_usd},
-                          {"repriced_nano_usd", g.nano_usd},
-                          {"difference_nano_usd", g.nano_usd - g.booked_nano_usd},
-                          {"booked_unpriced_requests", g.booked_unpriced},
-                          {"repriced_unpriced_requests", g.unpriced}});
-    }
+    const json listed = repriced_json(work.groups());
     const metering::row_place at = work.reached();
     return json_answer(200, json{{"price_version", prices.version()},
                                  {"changed", work.changed()},

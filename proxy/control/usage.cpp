@@ -229,22 +229,28 @@ admin_answer usage(control_surface& c, const admin_request& r)
 }
 
 /// The body is a price file of Keyhole's format, laid over the prices in force; empty: those alone.
+json repriced_json(const std::vector<metering::repriced>& groups)
+{
+    json out = json::array();
+    for (const auto& g : groups) {
+        out.push_back({{"provider", g.provider},
+                       {"model", g.model},
+                       {"requests", g.requests},
+                       {"booked_nano_usd", g.booked_nano_usd},
+                       {"repriced_nano_usd", g.nano_usd},
+                       {"difference_nano_usd", g.nano_usd - g.booked_nano_usd},
+                       {"booked_unpriced_requests", g.booked_unpriced},
+                       {"repriced_unpriced_requests", g.unpriced}});
+    }
+    return out;
+}
+
 admin_answer reprice(control_surface& c, const admin_request& r)
 {
     const metering::usage_query q = query_of(r, false);
     const metering::price_table prices = prices_of(c, r);
     catch_up(c);
-    json listed = json::array();
-    for (const auto& g : metering::reprice(c.books, q, prices)) {
-        listed.push_back({{"provider", g.provider},
-                          {"model", g.model},
-                          {"requests", g.requests},
-                          {"booked_nano_usd", g.booked_nano_usd},
-                          {"repriced_nano_usd", g.nano_usd},
-                          {"difference_nano_usd", g.nano_usd - g.booked_nano_usd},
-                          {"booked_unpriced_requests", g.booked_unpriced},
-                          {"repriced_unpriced_requests", g.unpriced}});
-    }
+    const json listed = repriced_json(metering::reprice(c.books, q, prices));
     return json_answer(200, json{{"price_version", prices.version()}, {"groups", listed}});
 }
 

@@ -4,9 +4,13 @@
 
 #include "metering/ledger.hpp"
 #include "metering/prices.hpp"
+#include "metering/reprice.hpp"
 #include "proxy/control/api.hpp"
 
+#include <nlohmann/json_fwd.hpp>
+
 #include <string>
+#include <vector>
 
 namespace keyhole::proxy::admin {
 
@@ -20,5 +24,8 @@ std::int64_t time_of(const std::string& name, const std::string& text, std::int6
 /// What was answered before this question is in its answer, unless the disk is stuck: then it stands in the
 /// journal.
 void catch_up(control_surface& c);
+
+/// What history costs by provider and model, as booked and at other prices.
+nlohmann::json repriced_json(const std::vector<metering::repriced>& groups);
 
 }  // namespace keyhole::proxy::admin
