@@ -149,8 +149,8 @@ def breaks(d):
         by_exec(["environment: orchestrator"], "docker exec where -e SESSION_TOKEN was given", ONE, "1000:1000", own=None, session=d.world.session()),
         by_run(["environment: provider keys"], "-e of a real key", [*ONE, "-e", f"OPENAI_API_KEY={A_KEY}", "-e", "KEYHOLE_ALLOW_SECRETS=OPENAI_API_KEY"]),
         by_agent(["descriptors"], "a descriptor too many", f"exec 5</dev/null; {SHELL}"),
-        by_agent(["environ of every readable process"], "a process that was given a token", f"SESSION_TOKEN=kh_0123456789 sleep 60 & sleep 0.2; {SHELL}"),
-        by_agent(["command lines"], "a key among a process's arguments", f"sh -c 'sleep 60; :' {A_KEY} & sleep 0.2; {SHELL}"),
+        by_agent(["environ of every readable process"], "a process that was given a token", f"SESSION_TOKEN=kh_0123456789 sleep 60 & {started('sleep')}; {SHELL}"),
+        by_agent(["command lines"], "a key among a process's arguments", f"sh -c 'echo >/tmp/began; sleep 60; :' {A_KEY} & until [ -e /tmp/began ]; do :; done; {SHELL}"),
         by_agent_process(d),
         by_run(["PID 1"], "a shell that stays PID 1", [*ONE, "--entrypoint=/bin/sh"], command=("-c", "/usr/local/bin/keyhole-init --subreaper doctor --json; exit $?")),
         by_run(["process namespace"], "--pid host", [*ONE, "--pid=host", "--entrypoint=/usr/local/bin/keyhole-init"], command=("--subreaper", "doctor", "--json")),
@@ -192,8 +192,13 @@ def for_people(d):
     d.board("doctor: the same for people", done.returncode == 0 and done.stdout.endswith("all ok: nothing leaks\n") and "\nok      models: " in done.stdout, done.stdout[-500:])
 
 
+def started(program):
+    """For a shell: until its last background process is that program."""
+    return f'until [ "$(cat /proc/$!/comm)" = {program} ]; do :; done'
+
+
 def by_agent_process(d):
-    script = f"cp /bin/sleep /tmp/keyhole-other; /tmp/keyhole-other 60 & sleep 0.2; {SHELL}"
+    script = f"cp /bin/sleep /tmp/keyhole-other; /tmp/keyhole-other 60 & {started('keyhole-other')}; {SHELL}"
 
     def job():
         report, done = d.ask(ONE, ("sh", "-c", script))

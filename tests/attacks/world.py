@@ -17,6 +17,9 @@ import urllib.request
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HERE = pathlib.Path(__file__).resolve().parent
 BIN = ROOT / "build/release/bin"
+sys.path.insert(0, str(ROOT / "tests/container"))
+from parts import engine  # noqa: E402, F401 (run asks for it here)
+
 BASE_IMAGE = "keyhole-attacks-base"
 # Whatever an agent is, it is in a container of this kind.
 HARDENED = ["--network=none", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--pids-limit=256"]
@@ -53,13 +56,6 @@ class Board:
 
     def mark(self):
         return self.passed, len(self.failed)
-
-
-def engine():
-    for name in ("docker", "podman"):
-        if shutil.which(name) and subprocess.run([name, "info"], capture_output=True).returncode == 0:
-            return name
-    return None
 
 
 def wait_for(what, ready, seconds=30):
