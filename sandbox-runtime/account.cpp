@@ -150,7 +150,7 @@ void settle_account(settings& s, environment& env)
     env.remove("_");
     const std::string passwd = read_passwd();
     env.set("HOME", settle_home(s, env, passwd));
-    if (s.agent.home.empty()) s.agent.home = env.get("HOME");
+    if (!find_by_uid(passwd, s.agent.uid)) s.agent.home = env.get("HOME");  // what a line for it will say
     // Root by choice (KEYHOLE_SINGLE_UID) has its line, or an image without users.
     if (s.agent.uid != 0) settle_name(s, passwd);
     if (!s.agent.name.empty()) {

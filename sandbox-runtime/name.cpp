@@ -2,6 +2,7 @@
 
 #include "bridge/system.hpp"
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -36,6 +37,35 @@ int add_to_passwd(const std::string& line, bool after_newline) noexcept
     return ::write(fd.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()) ? 0 : EIO;
 }
 
+// Where glibc's module for extra users looks; in our images a link to a place on a tmpfs.
+constexpr const char* extra_users = "/var/lib/extrausers";
+
+std::string target_of(const char* link)
+{
+    std::array<char, 256> target{};
+    const ssize_t n = ::readlink(link, target.data(), target.size() - 1);
+    return n > 0 ? std::string(target.data(), static_cast<std::size_t>(n)) : std::string(link);
+}
+
+// True once the file of extra users has the line. The directory is made here or was made by this user: in a
+// /tmp that others share, nobody else's is written into and no link is followed.
+bool add_to_extra_users(const std::string& line) noexcept
+{
+    struct stat info{};
+    if (::lstat(extra_users, &info) != 0) return false;
+    const std::string where = target_of(extra_users);
+    ::mkdir(where.c_str(), 0755);
+    const sys::unique_fd directory(::open(where.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (!directory || ::fstat(directory.get(), &info) != 0 || info.st_uid != ::geteuid() ||
+        (info.st_mode & 022) != 0)
+        return false;
+    ::fchmod(directory.get(), 0755);  // whatever the umask
+    constexpr int flags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC;
+    const sys::unique_fd file(::openat(directory.get(), "passwd", flags, 0644));
+    return file && ::fchmod(file.get(), 0644) == 0 &&
+           ::write(file.get(), line.data(), line.size()) == static_cast<ssize_t>(line.size());
+}
+
 }  // namespace
 
 std::string reason_of(int error)
@@ -63,6 +93,7 @@ void settle_name(settings& s, std::string_view passwd)
     if (line.empty()) return;
     const int error = add_to_passwd(s.adopt ? line : std::string(), passwd.empty() || passwd.back() == '\n');
     if (s.adopt && error == 0) return;
+    if (add_to_extra_users(line)) return;
     const std::string why = error == 0       ? "KEYHOLE_ADOPT=1 gives it one"
                             : error == EXDEV ? "and it gets none: the file is mounted from elsewhere"
                                              : "and it gets none: " + reason_of(error);

@@ -1,5 +1,5 @@
-// The agent's name where programs look one up: a line in /etc/passwd, or, where that file is read-only and the
-// image has glibc's module for them, in a file of extra users that lies on a tmpfs (the Debian package
+// The agent's name where programs look one up: a line in /etc/passwd, or, where that file is read-only and
+// the image has glibc's module for them, in a file of extra users that lies on a tmpfs (the Debian package
 // libnss-extrausers). USER says it to all others. Start-up only.
 #pragma once
 
@@ -10,8 +10,11 @@
 
 namespace keyhole::runtime {
 
-/// Gives the agent's uid a name if `passwd` has none for it, and a line where that can be done; says on stderr
-/// what could not, why, and what would help. Call before privileges go, with the agent's home settled.
+/// The file that glibc's module for extra users reads.
+inline constexpr const char* extra_users_file = "/var/lib/extrausers/passwd";
+
+/// Gives the agent's uid a name if `passwd` has none for it, and a line where that can be done; says on
+/// stderr what could not, why, and what would help. Call before privileges go, with the agent's home settled.
 void settle_name(settings& s, std::string_view passwd);
 
 /// One line of a passwd file; empty when a part cannot stand in one.
