@@ -17,6 +17,14 @@ struct verdict {
     std::size_t end = 0;
 };
 
+// The members of a usage chunk. Hosts that leave `choices` out of it send chunks of other kinds, too, and
+// those are not ours to take.
+constexpr std::string_view envelope[] = {"id",           "object", "created", "model", "system_fingerprint",
+                                         "service_tier", "usage",  "choices", "error", "provider",
+                                         "obfuscation"};
+
+constexpr std::string_view bom = "\xEF\xBB\xBF";
+
 bool is_space(char c)
 {
     return c == ' ' || c == '\t' || c == '\r' || c == '\n';
@@ -42,9 +50,19 @@ struct chunk_facts {
     bool usage_null = false;
     bool usage_object = false;
     bool choices_empty = false;
+    bool choices_null = false;
+    bool others = false;  ///< members that no chunk has because it tells the usage
+    bool error = false;
     std::size_t usage_begin = 0;  ///< with the comma before it, where there is one
     std::size_t usage_end = 0;
     bool usage_first = false;
+
+    /// The chunk that is sent because usage was asked for, and for nothing else.
+    bool is_extra() const
+    {
+        const bool none = choices == 0 || choices_null;
+        return usages == 1 && choices <= 1 && usage_object && !error && (choices_empty || (none && !others));
+    }
 };
 
 bool is_empty_array(std::string_view value)
@@ -66,8 +84,13 @@ bool read_chunk(std::string_view json, chunk_facts& facts)
         const std::string_view value = cursor.since(begin);
         if (choices) {
             ++facts.choices;
+            facts.choices_null = value == "null";
             facts.choices_empty = is_empty_array(value);
         }
+        if (json_key_is(member.key, "error")) facts.error = value != "null";
+        facts.others = facts.others || std::ranges::none_of(envelope, [&](std::string_view name) {
+                           return json_key_is(member.key, name);
+                       });
         if (usage) {
             ++facts.usages;
             facts.usage_null = value == "null";
@@ -83,46 +106,57 @@ bool read_chunk(std::string_view json, chunk_facts& facts)
     return cursor.done();
 }
 
-// The data of an event whose every line is a data field, joined as its reader joins it; empty: it has others.
-std::string joined_data(std::string_view event, std::string_view field)
+// Takes the next line off `text`, with what ends it; `ended` is where its own bytes end.
+std::string_view take_line(std::string_view& text, std::size_t& ended)
 {
-    std::string out;
+    ended = std::min(text.find_first_of("\r\n"), text.size());
+    const std::size_t size = ended + (text.substr(ended).starts_with("\r\n") ? 2U : 1U);
+    const auto line = text.substr(0, size);
+    text.remove_prefix(line.size());
+    return line;
+}
+
+/// The data of an event as its reader sees it. Fields beside it (event, id, retry, comments) don't matter.
+struct event_data {
+    std::size_t lines = 0;
+    std::string_view first;  ///< the first data line's value, in the event's own bytes
+    std::string joined;      ///< where there are several
+};
+
+event_data data_of(std::string_view event)
+{
+    constexpr std::string_view field = "data:";
+    event_data out;
     while (!event.empty()) {
-        const auto end = std::min(event.find_first_of("\r\n"), event.size());
-        const auto line = event.substr(0, end);
-        event.remove_prefix(std::min(end + 1, event.size()));
-        if (line.empty()) continue;
-        if (!line.starts_with(field)) return {};
-        out.append(line.substr(field.size())).push_back('\n');
+        std::size_t ended = 0;
+        const auto line = take_line(event, ended).substr(0, ended);
+        if (!line.starts_with(field)) continue;
+        const auto value = line.substr(field.size());
+        if (++out.lines == 1) {
+            out.first = value;
+            continue;
+        }
+        if (out.lines == 2) out.joined = out.first;
+        out.joined.append("\n").append(value);
     }
     return out;
 }
 
-// The event with or without the blank line that ends it.
+// The event, from its first line on, with or without the blank line that ends it.
 verdict judge(std::string_view event)
 {
-    constexpr std::string_view field = "data:";
     constexpr std::string_view usage_key = "\"usage\"";
-    if (memmem(event.data(), event.size(), usage_key.data(), usage_key.size()) == nullptr ||
-        !event.starts_with(field))
-        return {};
-    const auto is_line_end = [](char c) { return c == '\r' || c == '\n'; };
-    const auto line = std::find_if(event.begin(), event.end(), is_line_end);
+    if (memmem(event.data(), event.size(), usage_key.data(), usage_key.size()) == nullptr) return {};
+    const event_data data = data_of(event);
+    if (data.lines == 0) return {};
     chunk_facts facts;
-    if (!std::all_of(line, event.end(), is_line_end)) {
-        // Over several lines: the extra chunk goes as a whole; nothing is cut out of others.
-        const std::string text = joined_data(event, field);
-        const bool extra =
-            !text.empty() && read_chunk(text, facts) && facts.usages == 1 && facts.choices == 1;
-        return {.drop = extra && facts.choices_empty && facts.usage_object};
-    }
-
-    const std::string_view json = {event.begin() + field.size(), line};
-    if (!read_chunk(json, facts) || facts.usages != 1 || facts.choices > 1) return {};
-    if (facts.choices_empty && facts.usage_object) return {.drop = true};
-    if (!facts.usage_null) return {};
-    const std::size_t end = facts.usage_first ? past_comma(json, facts.usage_end) : facts.usage_end;
-    return {.begin = field.size() + facts.usage_begin, .end = field.size() + end};
+    if (!read_chunk(data.lines == 1 ? data.first : data.joined, facts)) return {};
+    if (facts.is_extra()) return {.drop = true};
+    // Nothing is cut out of data that stands on several lines.
+    if (data.lines != 1 || facts.usages != 1 || facts.choices > 1 || !facts.usage_null) return {};
+    const auto before = static_cast<std::size_t>(data.first.data() - event.data());
+    const std::size_t end = facts.usage_first ? past_comma(data.first, facts.usage_end) : facts.usage_end;
+    return {.begin = before + facts.usage_begin, .end = before + end};
 }
 
 }  // namespace
@@ -131,7 +165,7 @@ void include_usage_filter::end_event(std::string_view tail)
 {
     dropped_ = false;
     if (passing_) {
-        passing_ = false;
+        passing_ = first_ = false;
         out_.append(tail);
         return;
     }
@@ -140,14 +174,30 @@ void include_usage_filter::end_event(std::string_view tail)
         held_.append(tail);
         event = held_;
     }
+    pass(event);
+    held_.clear();
+}
+
+void include_usage_filter::pass(std::string_view event)
+{
+    if (first_ && event.starts_with(bom)) {
+        out_.append(bom);
+        event.remove_prefix(bom.size());
+    }
+    first_ = false;
     const verdict found = event.size() > longest_event ? verdict{} : judge(event);
-    if (found.drop) {
-        dropped_ = true;
-    } else {
+    dropped_ = found.drop;
+    if (!found.drop) {
         out_.append(event.substr(0, found.begin));
         out_.append(event.substr(found.end));
+        return;
     }
-    held_.clear();
+    // A comment before it keeps the connection alive; it is no part of the event.
+    while (!event.empty()) {
+        std::size_t ended = 0;
+        const auto line = take_line(event, ended);
+        if (line.starts_with(':')) out_.append(line);
+    }
 }
 
 std::string_view include_usage_filter::feed(std::string_view bytes)
@@ -197,7 +247,7 @@ std::string_view include_usage_filter::finish()
 {
     out_.clear();
     // The stream may end without the last blank line; the extra chunk is as extra then.
-    if (!judge(held_).drop) out_.append(held_);
+    pass(held_);
     held_.clear();
     dropped_ = false;
     line_empty_ = true;

@@ -83,6 +83,7 @@ public:
 
 private:
     void end_event(std::string_view tail);
+    void pass(std::string_view event);
 
     std::string held_;  ///< an event that is not complete yet
     std::string out_;
@@ -90,6 +91,7 @@ private:
     bool line_empty_ = true;  ///< no byte of the current line yet
     bool after_cr_ = false;   ///< an LF now belongs to the line end before it
     bool passing_ = false;    ///< within an event that is too long to be held
+    bool first_ = true;       ///< nothing has passed yet: a BOM may come
 };
 
 }  // namespace keyhole::metering

@@ -131,9 +131,11 @@ void prepare(relaying& r)
     const auto type = x.answer.get("content-type");
     const auto coding = x.answer.get("content-encoding");
     const bool identity = coding.empty() || http::iequals(coding, "identity");
-    const bool events = type.substr(0, 17) == "text/event-stream";
-    const bool streams = events || type.substr(0, 20) == "application/x-ndjson" ||
-                         type.substr(0, 32) == "application/vnd.amazon.eventstre";
+    const auto is = [&](std::string_view wanted) {
+        return http::iequals(type.substr(0, wanted.size()), wanted);
+    };
+    const bool events = is("text/event-stream");
+    const bool streams = events || is("application/x-ndjson") || is("application/vnd.amazon.eventstream");
     row.status = static_cast<std::int16_t>(x.answer.status);
     row.provider_request_id = provider_request_id(x.answer);
     row.stream = row.stream || streams;

@@ -21,14 +21,29 @@ static answer failed(std::string problem)
 }
 
 answer ask(const std::string& socket, const std::string& token, const journey& j,
-           const std::vector<std::pair<std::string, std::string>>& extra)
+           const std::vector<std::pair<std::string, std::string>>& extra, std::chrono::seconds patience)
 {
     answer out;
     boost::asio::io_context io;
     stream_protocol::socket connection(io);
     boost::system::error_code ec;
-    connection.connect(stream_protocol::endpoint(socket), ec);
-    if (ec) return failed("cannot connect: " + ec.message());
+    const auto done = [&](boost::system::error_code result, auto...) { ec = result; };
+    // One step at a time, and none for ever. False: the time is up, or it failed.
+    const auto until = std::chrono::steady_clock::now() + patience;
+    const auto finished = [&] {
+        io.restart();
+        io.run_until(until);
+        const bool late = !io.stopped();
+        if (late) {
+            boost::system::error_code ignored;
+            connection.close(ignored);
+            io.run();
+            ec = boost::asio::error::timed_out;
+        }
+        return !ec;
+    };
+    connection.async_connect(stream_protocol::endpoint(socket), done);
+    if (!finished()) return failed("cannot connect: " + ec.message());
 
     http::request<http::string_body> request(http::string_to_verb(j.method), j.path, 11);
     request.set(http::field::host, "localhost:8080");
@@ -38,13 +53,18 @@ answer ask(const std::string& socket, const std::string& token, const journey& j
             request.set(name, value);
     request.body() = j.body;
     request.prepare_payload();
-    http::write(connection, request, ec);
-    if (ec) return failed("cannot ask: " + ec.message());
+    http::async_write(connection, request, done);
+    if (!finished()) return failed("cannot ask: " + ec.message());
 
     boost::beast::flat_buffer buffer;
     http::response_parser<http::string_body> parser;
     parser.body_limit(boost::none);
-    http::read(connection, buffer, parser, ec);
+    http::async_read(connection, buffer, parser, done);
+    const bool whole = finished();
+    if (ec == boost::asio::error::timed_out)
+        return failed("no whole answer within " + std::to_string(patience.count()) + " s (" +
+                      std::to_string(parser.is_header_done() ? parser.get().body().size() : 0) +
+                      " bytes of a body came)");
     if (!parser.is_header_done()) return failed("no answer: " + ec.message());
     const auto& response = parser.get();
     const auto field = [&](const char* name) {
@@ -56,7 +76,7 @@ answer ask(const std::string& socket, const std::string& token, const journey& j
     out.content_type = field("content-type");
     out.content_encoding = field("content-encoding");
     out.body = response.body();
-    out.whole = !ec && parser.is_done();
+    out.whole = whole && parser.is_done();
     return out;
 }
 

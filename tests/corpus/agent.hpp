@@ -4,6 +4,7 @@
 
 #include "journey.hpp"
 
+#include <chrono>
 #include <string>
 
 namespace keyhole::corpus {
@@ -18,8 +19,9 @@ struct answer {
     std::string problem;
 };
 
-/// One request on a connection of its own, with extra fields.
+/// One request on a connection of its own, with extra fields. What takes longer than `patience` altogether is
+/// a problem.
 answer ask(const std::string& socket, const std::string& token, const journey& j,
-           const std::vector<std::pair<std::string, std::string>>& extra);
+           const std::vector<std::pair<std::string, std::string>>& extra, std::chrono::seconds patience);
 
 }  // namespace keyhole::corpus

@@ -23,6 +23,12 @@ struct journey {
 /// did; else the proxy has to.
 journey journey_of(const test_case& c, bool asks_for_usage);
 
+/// A stored answer is retrieved: by whoever made it, and billed once an id.
+bool is_retrieval(const test_case& c);
+
+/// The request that makes what a retrieval asks for, and the provider's answer to it.
+journey made_first(const test_case& c, std::string& answer);
+
 /// Whether the proxy inserts include_usage into this case's request when the agent doesn't.
 bool may_insert(const test_case& c);
 

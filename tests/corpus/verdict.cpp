@@ -3,6 +3,8 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <cctype>
+#include <iterator>
 
 namespace keyhole::corpus {
 namespace {
@@ -15,6 +17,7 @@ std::vector<std::string> events_of(std::string_view stream)
     std::vector<std::string> out;
     std::string data;
     bool any = false;
+    if (stream.starts_with("\xEF\xBB\xBF")) stream.remove_prefix(3);
     while (!stream.empty()) {
         const auto end = std::min(stream.find_first_of("\r\n"), stream.size());
         auto line = stream.substr(0, end);
@@ -34,6 +37,21 @@ std::vector<std::string> events_of(std::string_view stream)
     return out;
 }
 
+/// A chunk that is there only because usage was asked for.
+bool tells_only_usage(const json& event)
+{
+    constexpr std::string_view envelope[] = {
+        "id",      "object", "created",  "model",       "system_fingerprint", "usage",
+        "choices", "error",  "provider", "obfuscation", "service_tier"};
+    if (!event.contains("usage") || !event["usage"].is_object()) return false;
+    if (event.contains("error") && !event["error"].is_null()) return false;
+    if (event.contains("choices") && !event["choices"].is_null())
+        return event["choices"].is_array() && event["choices"].empty();
+    return std::ranges::all_of(event.items(), [&](const auto& member) {
+        return std::ranges::find(envelope, member.key()) != std::end(envelope);
+    });
+}
+
 /// The events that an agent which asked for no usage would have received, as JSON where they are.
 std::vector<json> without_usage(const std::vector<std::string>& events)
 {
@@ -44,11 +62,9 @@ std::vector<json> without_usage(const std::vector<std::string>& events)
             out.emplace_back(text);
             continue;
         }
-        const auto usage = event.find("usage");
-        const auto choices = event.find("choices");
-        const bool no_choices = choices != event.end() && choices->is_array() && choices->empty();
-        if (no_choices && usage != event.end() && usage->is_object()) continue;
-        if (usage != event.end() && usage->is_null()) event.erase(usage);
+        if (tells_only_usage(event)) continue;
+        if (const auto usage = event.find("usage"); usage != event.end() && usage->is_null())
+            event.erase(usage);
         out.push_back(std::move(event));
     }
     return out;
@@ -79,7 +95,11 @@ std::string compare_bytes(const test_case& c, const recorded_answer& sent, const
     const bool plain =
         sent.fields.end() == std::find_if(sent.fields.begin(), sent.fields.end(),
                                           [](const auto& f) { return f.first == "content-encoding"; });
-    if (!inserted || !plain || !got.content_type.starts_with("text/event-stream"))
+    constexpr std::string_view events = "text/event-stream";
+    const bool streams =
+        std::ranges::equal(std::string_view(got.content_type).substr(0, events.size()), events, {},
+                           [](unsigned char letter) { return std::tolower(letter); });
+    if (!inserted || !plain || !streams)
         return got.body == sent.body ? std::string() : first_difference(sent.body, got.body);
     const auto wanted = without_usage(events_of(sent.body));
     const auto arrived = without_usage(events_of(got.body));

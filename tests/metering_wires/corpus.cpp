@@ -33,6 +33,11 @@ constexpr api_wire api_wires[] = {
     {"responses-retrieve", "", wire::openai_responses},
     {"responses-compact", "", wire::openai_responses},
     {"images", "", wire::openai_images},
+    {"image-edits", "", wire::openai_images},
+    {"images-edits", "", wire::openai_images},
+    {"image-variations", "", wire::openai_images},
+    {"images-variations", "", wire::openai_images},
+    {"fim", "", wire::openai_chat},
     {"audio-transcriptions", "", wire::openai_audio},
     {"audio-translations", "", wire::openai_audio},
     {"audio-speech", "", wire::openai_audio},
@@ -44,6 +49,7 @@ constexpr api_wire api_wires[] = {
     {"stream-generate-content", "", wire::gemini},
     {"embed", "cohere", wire::cohere},
     {"embed", "", wire::gemini_embed},
+    {"batch-embed-contents", "", wire::gemini_embed},
     {"predict", "", wire::gemini_embed},
     {"interactions", "", wire::gemini_interactions},
     {"converse", "", wire::bedrock_converse},
@@ -56,6 +62,7 @@ constexpr api_wire api_wires[] = {
     {"chat-native", "", wire::ollama},
     {"generate-native", "", wire::ollama},
     {"embed-native", "", wire::ollama},
+    {"embeddings-native", "", wire::ollama},
     {"text-generation", "", wire::watsonx},
 };
 
@@ -90,7 +97,10 @@ std::optional<std::int64_t> count_header(const json& headers, const char* name)
 expected_usage load_expected(const json& e)
 {
     expected_usage u;
-    u.present = e.value("usage_present", false);
+    const auto present = e.find("usage_present");
+    if (present == e.end() || !present->is_boolean())
+        throw std::runtime_error{"expected.json: usage_present is neither true nor false"};
+    u.present = present->get<bool>();
     u.input = number_or(e, "input_tokens", 0);
     u.output = number_or(e, "output_tokens", 0);
     u.cache_read = number_or(e, "cache_read_tokens", 0);
@@ -102,6 +112,11 @@ expected_usage load_expected(const json& e)
     u.error = e.contains("error") && e["error"].is_object();
     u.model = text_or(e, "model");
     u.ambiguous = e.contains("ambiguous") && !e["ambiguous"].empty();
+    // A number that is no integer would be compared as something else.
+    for (const auto* name : {"input_tokens", "output_tokens"}) {
+        if (u.present && (!e.contains(name) || !e[name].is_number_integer()))
+            throw std::runtime_error{std::string{"expected.json: "} + name + " is no integer"};
+    }
     if (const auto it = e.find("iterations_total"); it != e.end() && it->is_object() && it->contains("all")) {
         u.iterations_input = number_or((*it)["all"], "input_tokens", -1);
         u.iterations_output = number_or((*it)["all"], "output_tokens", -1);
@@ -122,17 +137,23 @@ wire wire_of(std::string_view api, std::string_view provider)
 test_case load_case(const std::filesystem::path& directory)
 {
     const json meta = json::parse(read_file(directory / "meta.json"));
+    if (!meta.is_object()) throw std::runtime_error{"meta.json: no object"};
     test_case c;
     c.name = directory.filename().string();
     c.api = text_or(meta, "api");
     c.provider = text_or(meta, "provider");
     c.request_model = text_or(meta, "request_model");
-    c.streaming = meta.value("streaming", false);
+    c.request_path = text_or(meta, "request_path");
+    c.streaming = meta.contains("streaming") && meta["streaming"] == true;
     if (std::filesystem::exists(directory / "request.json"))
         c.request = read_file(directory / "request.json");
     c.format = wire_of(c.api, c.provider);
     c.status = static_cast<int>(number_or(meta, "status", 200));
+    if (c.status < 200 || c.status > 599)
+        throw std::runtime_error{"meta.json: an answer can't have the status " + std::to_string(c.status)};
     c.content_type = text_or(meta, "content_type");
+    if (std::ranges::any_of(c.content_type, [](char ch) { return ch == '\x7f' || (ch >= 0 && ch < ' '); }))
+        throw std::runtime_error{"meta.json: content_type holds a control character"};
     c.body = read_file(directory / "response.body");
     c.encoding = text_or(meta, "wire_encoding");
     if (std::filesystem::exists(directory / "response.wire"))
@@ -247,7 +268,14 @@ outcome run_directory(const std::filesystem::path& directory, const options& o, 
 {
     outcome total;
     for (const auto& path : cases_in(directory, o.only)) {
-        const test_case c = load_case(path);
+        test_case c;
+        try {
+            c = load_case(path);
+        } catch (const std::exception& e) {
+            out << "FAILED " << path.filename().string() << " can't be read: " << e.what() << '\n';
+            ++total.failed;
+            continue;
+        }
         const auto plans = plans_of(c, o.splits);
         std::string wrong;
         std::string shown;

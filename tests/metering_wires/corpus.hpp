@@ -44,6 +44,7 @@ struct test_case {
     std::string api;  ///< as in meta.json: chat, messages, converse-stream …
     std::string provider;
     std::string request_model;
+    std::string request_path;
     std::string request;  ///< the recorded request's JSON; empty: none
     bool streaming = false;
     wire format = wire::none;
@@ -73,6 +74,7 @@ struct outcome {
 
 /// The case directories, sorted; only those whose name holds `only`.
 std::vector<std::filesystem::path> cases_in(const std::filesystem::path& directory, const std::string& only);
+/// Throws std::exception with what is wrong with it: such a case is a failed one, and others go on.
 test_case load_case(const std::filesystem::path& directory);
 /// Whole, byte by byte, as recorded (where that is known), and so many random ones (always the same).
 std::vector<cut_plan> plans_of(const test_case& c, unsigned splits);

@@ -50,7 +50,7 @@ const std::vector<filter_case>& cases()
         {usage_chunk + "\n", ""},
         {usage_chunk + "\r\n", ""},
         {usage_chunk.substr(0, usage_chunk.size() - 1), usage_chunk.substr(0, usage_chunk.size() - 1)},
-        {"data: {\"id\":1,\"usage\":null}", "data: {\"id\":1,\"usage\":null}"},
+        {"data: {\"id\":1,\"usage\":null}", "data: {\"id\":1}"},
         {"data: hal", "data: hal"},
         // The null member goes with one comma.
         {"data: {\"id\":1,\"usage\":null}\n\n", "data: {\"id\":1}\n\n"},
@@ -69,7 +69,6 @@ const std::vector<filter_case>& cases()
         {"data: {\"x\":{\"a\":1,\"usage\":null},\"usage\":null}\n\n",
          "data: {\"x\":{\"a\":1,\"usage\":null}}\n\n"},
         {"data: {\"choices\":[{}],\"usage\":{}}\n\n", "data: {\"choices\":[{}],\"usage\":{}}\n\n"},
-        {"data: {\"usage\":{}}\n\n", "data: {\"usage\":{}}\n\n"},
         {"data: {\"choices\":[],\"usage\":[]}\n\n", "data: {\"choices\":[],\"usage\":[]}\n\n"},
         {"data: {\"choices\":{},\"usage\":{}}\n\n", "data: {\"choices\":{},\"usage\":{}}\n\n"},
         {"data: {\"a\":{\"choices\":[]},\"usage\":{}}\n\n",
@@ -84,7 +83,6 @@ const std::vector<filter_case>& cases()
         // Several lines, comments, no data, no JSON: as they are.
         {"data: {\"a\":1,\ndata: \"usage\":null}\n\n", "data: {\"a\":1,\ndata: \"usage\":null}\n\n"},
         {": {\"a\":1,\"usage\":null}\n\n", ": {\"a\":1,\"usage\":null}\n\n"},
-        {"event: x\ndata: {\"a\":1,\"usage\":null}\n\n", "event: x\ndata: {\"a\":1,\"usage\":null}\n\n"},
         {"{\"a\":1,\"usage\":null}\n\n", "{\"a\":1,\"usage\":null}\n\n"},
         {"data: {\"a\":1,\"usage\":null\n\n", "data: {\"a\":1,\"usage\":null\n\n"},
         {"data: {\"a\":NaN,\"usage\":null}\n\n", "data: {\"a\":NaN,\"usage\":null}\n\n"},
@@ -95,6 +93,31 @@ const std::vector<filter_case>& cases()
          "data: [DONE]\r\r",
          "\xEF\xBB\xBF"
          "data: [DONE]\r\r"},
+        // Other fields of the event, wherever they stand; its comments stay.
+        {"event: x\ndata: {\"a\":1,\"usage\":null}\n\n", "event: x\ndata: {\"a\":1}\n\n"},
+        {"id: 7\r\n" + usage_chunk + "\r\nretry: 3\r\n\r\ndata: x\r\n\r\n", "data: x\r\n\r\n"},
+        {"event: x\r" + usage_chunk + "\r\r", ""},
+        {"no field\n" + usage_chunk + "\n\n", ""},
+        {": wait\r\n" + usage_chunk + "\r\n: more\r\n\r\n", ": wait\r\n: more\r\n"},
+        {": wait\n\n" + usage_chunk + "\n\n", ": wait\n\n"},
+        {"id: 7\ndata: {\"choices\":[],\ndata: \"usage\":{}}\n\n", ""},
+        {"id: 7\n" + usage_chunk, ""},
+        // The usage chunk without choices, or with null for them; not an error's.
+        {"data: {\"usage\":{}}\n\n", ""},
+        {"data: {\"choices\":null,\"usage\":{\"total_tokens\":1}}\n\n", ""},
+        {"data: {\"usage\":{},\"error\":null}\n\n", ""},
+        {"data: {\"usage\":{},\"error\":{\"code\":502}}\n\n",
+         "data: {\"usage\":{},\"error\":{\"code\":502}}\n\n"},
+        {"data: {\"choices\":[],\"usage\":{},\"error\":\"x\"}\n\n",
+         "data: {\"choices\":[],\"usage\":{},\"error\":\"x\"}\n\n"},
+        // A BOM opens the stream, and stays; elsewhere it is a part of a field's name.
+        {"\xEF\xBB\xBF" + usage_chunk + "\n\ndata: x\n\n", "\xEF\xBB\xBF"
+                                                           "data: x\n\n"},
+        {"\xEF\xBB\xBF"
+         "data: {\"a\":1,\"usage\":null}\n\n",
+         "\xEF\xBB\xBF"
+         "data: {\"a\":1}\n\n"},
+        {"data: x\n\n\xEF\xBB\xBF" + usage_chunk + "\n\n", "data: x\n\n\xEF\xBB\xBF" + usage_chunk + "\n\n"},
         // Line ends in any mix between events.
         {"data: {\"a\":1,\"usage\":null}\r\rdata: {\"b\":1,\"usage\":null}\r\n\ndata: "
          "{\"c\":1,\"usage\":null}\n\r\n: x\n\n",
