@@ -140,6 +140,7 @@ struct ledger::impl {
 
 void ledger::impl::connect(int busy_ms)
 {
+    file = {};  // first: closing a file that was moved away removes the log of its old name
     ledger_writer fresh(path, sync, busy_ms);
     fresh.wait_for_locks(running_busy_ms);
     file = std::move(fresh);

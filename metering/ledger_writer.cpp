@@ -2,27 +2,24 @@
 
 #include "metering/ledger_schema.hpp"
 
-#include <fcntl.h>
 #include <filesystem>
-#include <unistd.h>
 
 namespace keyhole::metering {
 
 ledger_writer::ledger_writer(const std::string& path, bool sync_to_disk, int busy_ms)
 {
     std::filesystem::create_directories(std::filesystem::path(path).parent_path());
-    // Created here, not by SQLite, because of its mode: SQLite gives its own files the mode of this one.
-    const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd >= 0) ::close(fd);
-
-    db_ = sqlite::connection(path, sqlite::mode::create, busy_ms);
-    // Takes effect in a file without tables only, and must come before the journal mode, which writes the
-    // first page.
-    if (db_.integer("SELECT count(*) FROM sqlite_schema") == 0) db_.exec("PRAGMA auto_vacuum = INCREMENTAL");
-    db_.exec("PRAGMA journal_mode = WAL");
+    sqlite::make_file(path, [&](sqlite::connection& db) {
+        // Takes effect in a file without tables only.
+        db.exec("PRAGMA auto_vacuum = INCREMENTAL");
+        schema::migrate(db, path);
+    });
+    db_ = sqlite::connection(path, sqlite::mode::read_write, busy_ms);
     db_.exec(sync_to_disk ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
     db_.exec("PRAGMA journal_size_limit = 67108864");
     schema::migrate(db_, path);
+    // After the owner of the file is known: this writes to one that is in another mode.
+    db_.exec("PRAGMA journal_mode = WAL");
     insert_ = db_.prepare(schema::insert_row());
     sums_ = rollups::writer(db_);
 }
