@@ -192,12 +192,35 @@ void answer_facts::on_value_end()
     if (one_body_ && !unfinished_) reading_.terminal = true;
 }
 
+bool answer_facts::slot::counts() const noexcept
+{
+    return shape != nullptr && !spoiled && counts_something(numbers, *shape);
+}
+
+/// What was told before is out of date, and what is told now can't be read.
+void answer_facts::spoil(slot& s) noexcept
+{
+    s.spoiled = true;
+    changed_ = true;
+    reading_.counts = {};
+}
+
+/// Gemini speaks OpenAI's API on paths that say nothing of it, through gateways, too; its model's name does.
+containment answer_facts::rule_for(const usage_shape& shape) const
+{
+    containment rule = shape.rule;
+    const std::string_view name = std::string_view{reading_.model}.substr(reading_.model.rfind('/') + 1);
+    constexpr std::string_view gemini = "gemini";
+    rule.total_holds_thinking =
+        rule.total_decides && equal_without_case(name.substr(0, gemini.size()), gemini);
+    return rule;
+}
+
 bool answer_facts::has_usage() const noexcept
 {
     if (status_ >= 400) return false;
-    return (header_counts_.present & counted_bits) != 0 || std::ranges::any_of(slots_, [](const slot& s) {
-               return s.shape != nullptr && counts_something(s.numbers, *s.shape);
-           });
+    return (header_counts_.present & counted_bits) != 0 ||
+           std::ranges::any_of(slots_, [](const slot& s) { return s.counts(); });
 }
 
 bool answer_facts::needs_terminal() const noexcept
@@ -297,7 +320,9 @@ void answer_facts::end(const path_action& action)
         const usage_place& place = rules_.usages[action.place];
         // The elements of a list follow each other in one document.
         const bool list = place.how == merging::sum || place.how == merging::beyond;
-        if (list)
+        if (staged_[action.place].unreadable)
+            spoil(slots_[place.slot]);
+        else if (list)
             commit(place, staged_[action.place].numbers);
         else
             pending_places_ |= 1U << action.place;
@@ -311,14 +336,27 @@ void answer_facts::end(const path_action& action)
     }
 }
 
+/// A number, or a string that is one. Anything else but null spoils the object: what it leaves open would be
+/// booked as nothing.
+std::optional<std::int64_t> answer_facts::count(staged& s, const usage_shape& shape, const json_scalar& value)
+{
+    using type = json_scalar::type;
+    if (value.kind == type::null) return std::nullopt;
+    const bool written = value.kind == type::number || value.kind == type::string;
+    const bool fraction = value.text.find_first_of(".eE") != std::string_view::npos;
+    if (shape.digits_only && fraction) return std::nullopt;
+    const auto number = written ? parse_count(value.text) : std::nullopt;
+    if (!number) s.unreadable = true;
+    return number;
+}
+
 void answer_facts::scalar(const path_action& action, const json_scalar& value)
 {
     switch (action.what) {
     case kind::number: {
-        if (value.kind != json_scalar::type::number) return;
-        const auto number = parse_count(value.text);
-        if (!number) return;
         staged& s = staged_[action.place];
+        const auto number = count(s, *rules_.usages[action.place].shape, value);
+        if (!number) return;
         const auto q = static_cast<std::size_t>(action.counted);
         const bool first = !s.numbers.has(action.counted);
         const bool better = *number != 0 && (s.numbers.value[q] == 0 || action.rank < s.rank[q]);
@@ -336,9 +374,8 @@ void answer_facts::scalar(const path_action& action, const json_scalar& value)
         break;
     }
     case kind::entry_count:
-        if (value.kind == json_scalar::type::number) {
-            staged_[action.place].count = parse_count(value.text).value_or(0);
-        }
+        staged_[action.place].count =
+            count(staged_[action.place], *rules_.usages[action.place].shape, value).value_or(0);
         break;
     case kind::fact:
         say(action, value);
@@ -354,7 +391,9 @@ void answer_facts::say(const path_action& action, const json_scalar& value)
     const bool text = value.kind == type::string && !value.text.empty();
     switch (action.said) {
     case fact::model:
-        if (text && reading_.model.empty()) reading_.model = value.text.substr(0, 96);
+        if (!text || !reading_.model.empty()) break;
+        reading_.model = value.text.substr(0, 96);
+        changed_ = true;  // rule_for() asks
         break;
     case fact::id:
         if (text && reading_.id.empty()) reading_.id = value.text.substr(0, 96);
@@ -449,6 +488,7 @@ void answer_facts::commit(const usage_place& place, const usage_numbers& numbers
         if (!counts_something(numbers, *place.shape)) return;
         s.numbers = numbers;
         s.shape = place.shape;
+        s.spoiled = false;
         return;
     case merging::overlay:
     case merging::overlay_positive:
@@ -479,7 +519,7 @@ const reading& answer_facts::settle()
     const slot* parts = nullptr;
     for (const usage_place& place : rules_.usages) {
         const slot& s = slots_[place.slot];
-        if (s.shape == nullptr || !counts_something(s.numbers, *s.shape)) continue;
+        if (!s.counts()) continue;
         if (place.how == merging::beyond)
             parts = &s;
         else if (best == nullptr || place.slot < static_cast<std::size_t>(best - slots_.data()))
@@ -491,7 +531,7 @@ const reading& answer_facts::settle()
         }
         return reading_;
     }
-    reading_.counts = buckets_of(best->numbers, best->shape->rule);
+    reading_.counts = buckets_of(best->numbers, rule_for(*best->shape));
     if (!best->numbers.has(quantity::web_searches)) reading_.counts.web_searches = searches_;
     reading_.provider_total.reset();
     reading_.total_mismatch = false;

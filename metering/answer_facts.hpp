@@ -9,6 +9,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -59,10 +60,13 @@ private:
         std::array<char, 16> label{};  ///< of the breakdown entry being read
         std::uint8_t label_size = 0;
         std::int64_t count = 0;
+        bool unreadable = false;  ///< something else stands where a count belongs
     };
     struct slot {
         usage_numbers numbers;
         const usage_shape* shape = nullptr;
+        bool spoiled = false;  ///< the last object had something else where a count belongs
+        bool counts() const noexcept;
     };
 
     void begin(const path_action& action);
@@ -70,6 +74,9 @@ private:
     void scalar(const path_action& action, const json_scalar& value);
     void say(const path_action& action, const json_scalar& value);
     void text(std::uint8_t rank, std::string_view piece);
+    std::optional<std::int64_t> count(staged& s, const usage_shape& shape, const json_scalar& value);
+    void spoil(slot& s) noexcept;
+    containment rule_for(const usage_shape& shape) const;
     void commit(const usage_place& place, const usage_numbers& numbers);
     void error_type(std::string_view text, std::uint8_t rank);
 

@@ -11,8 +11,7 @@ namespace keyhole::metering {
 /// No count is larger: sums of a few can't overflow.
 inline constexpr std::int64_t largest_count = 1'000'000'000'000'000;
 
-/// "12", "-3" -> a whole number, at most ±largest_count; nullopt: anything else. "6.0" is no count: Bedrock's
-/// guardrails write such for an answer that no model gave.
+/// "12", "-3", "10.0", "1e1" -> a whole number, at most ±largest_count; nullopt: anything else, "2.5" too.
 std::optional<std::int64_t> parse_count(std::string_view text) noexcept;
 
 /// The number times 10^power, rounded half away from zero; nullopt: not a number. Saturates at ±INT64_MAX

@@ -49,14 +49,17 @@ constexpr usage_field titan_fields[] = {
 
 constexpr usage_field titan_result_fields[] = {{"tokenCount", output}};
 
+// A guardrail writes "6.0" for an answer that no model gave, and that nobody bills.
 constexpr usage_shape titan_usage = {
     .source = "https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-titan-text.html",
     .fields = titan_fields,
+    .digits_only = true,
 };
 
 constexpr usage_shape titan_result_usage = {
     .source = titan_usage.source,
     .fields = titan_result_fields,
+    .digits_only = true,
 };
 
 constexpr usage_field llama_fields[] = {

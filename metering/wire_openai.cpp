@@ -10,7 +10,8 @@ using enum quantity;
 
 // Input holds the cached tokens, output the reasoning ones, by OpenAI; the printed total tells who departs
 // from that (containment::total_decides): xAI leaves reasoning out of completion_tokens, Mistral leaves audio
-// out of prompt_tokens, Gemini's compatible endpoint leaves thinking out of everything but the total.
+// out of prompt_tokens. Gemini's compatible endpoint leaves thinking out of everything but the total
+// (answer_facts knows it by the model that answers); a total that is larger for no such reason is a mismatch.
 constexpr usage_field chat_fields[] = {
     {"prompt_tokens", input},
     {"completion_tokens", output},

@@ -79,6 +79,8 @@ struct containment {
     bool lone_total_is_input = false;      ///< a total without parts is all input
     bool total_decides =
         false;  ///< the printed total tells what is beside what (OpenAI chat's many speakers)
+    bool total_holds_thinking =
+        false;                     ///< … and what it has beyond its parts is output that nothing else tells
     bool output_is_image = false;  ///< without a breakdown, all output is images
 };
 
@@ -88,6 +90,7 @@ struct usage_shape {
     std::span<const usage_field> fields = {};
     std::span<const usage_breakdown> breakdowns = {};
     containment rule = {};
+    bool digits_only = false;  ///< a count with a fraction ("6.0") is none
 };
 
 /// How a usage object relates to earlier ones of the same slot.

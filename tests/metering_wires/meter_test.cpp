@@ -321,6 +321,91 @@ TEST(Meter, NotesATotalThatDiffers)
     EXPECT_EQ(r.counts.total(), 4);
 }
 
+TEST(Meter, ReadsWholeNumbersHoweverTheyAreWritten)
+{
+    for (const auto* usage :
+         {R"("prompt_tokens":10.0,"completion_tokens":5,"total_tokens":15)",
+          R"("prompt_tokens":1e1,"completion_tokens":5.0,"total_tokens":1.5e1)",
+          R"("prompt_tokens":"10","completion_tokens":5,"total_tokens":"15")",
+          R"("prompt_tokens":10,"completion_tokens":5,"total_tokens":null,"reasoning_tokens":null)"})
+    {
+        const reading r = read_text(wire::openai_chat, std::string(R"({"usage":{)") + usage + "}}", "");
+        EXPECT_EQ(r.counts, (token_counts{.input = 10, .output = 5})) << usage;
+        EXPECT_EQ(r.source, usage_source::provider) << usage;
+        EXPECT_FALSE(r.total_mismatch) << usage;
+    }
+    EXPECT_EQ(read_text(wire::gemini_embed,
+                        R"({"predictions":[{"embeddings":{"statistics":{"token_count":4.0}}},)"
+                        R"({"embeddings":{"statistics":{"token_count":7.0}}}]})",
+                        "")
+                  .counts,
+              (token_counts{.input = 11}));
+}
+
+// What can't be read is not nothing: the row must not say that the provider told it.
+TEST(Meter, ACountThatIsNoneMakesTheUsageUnknown)
+{
+    for (const auto* bad : {"2.5", "\"many\"", "true", "1e-3", "\"\""}) {
+        const std::string chat =
+            std::string(R"({"usage":{"prompt_tokens":)") + bad + R"(,"completion_tokens":5}})";
+        EXPECT_EQ(read_text(wire::openai_chat, chat, "").source, usage_source::none) << bad;
+        const std::string details =
+            std::string(R"({"usage":{"prompt_tokens":9,"completion_tokens":5,"prompt_tokens_details":)") +
+            R"({"cached_tokens":)" + bad + "}}}";
+        EXPECT_EQ(read_text(wire::openai_chat, details, "").source, usage_source::none) << bad;
+        const std::string stream = R"(data: {"usage":{"prompt_tokens":1,"completion_tokens":1}})"
+                                   "\n\ndata: " +
+                                   chat + "\n\n";
+        const reading cut = read_text(wire::openai_chat, stream, "text/event-stream");
+        EXPECT_EQ(cut.source, usage_source::none) << bad;
+        EXPECT_EQ(cut.counts, token_counts{}) << bad;
+        const reading again =
+            read_text(wire::openai_chat,
+                      stream + R"(data: {"usage":{"prompt_tokens":3,"completion_tokens":2}})" + "\n\n",
+                      "text/event-stream");
+        EXPECT_EQ(again.counts, (token_counts{.input = 3, .output = 2})) << bad;
+        const std::string results =
+            std::string(R"({"predictions":[{"embeddings":{"statistics":{"token_count":)") + bad +
+            R"(}}},{"embeddings":{"statistics":{"token_count":7}}}]})";
+        EXPECT_EQ(read_text(wire::gemini_embed, results, "").source, usage_source::none) << bad;
+    }
+}
+
+// A guardrail's answer, which no model gave.
+TEST(Meter, ACountWithAFractionIsNoneOfTitans)
+{
+    EXPECT_EQ(
+        read_text(wire::bedrock_invoke, R"({"inputTextTokenCount":6.0,"totalOutputTextTokenCount":3.0})", "")
+            .source,
+        usage_source::none);
+}
+
+TEST(Meter, ATotalBeyondItsPartsIsOutputOfGeminisOnly)
+{
+    const auto read_of = [](std::string_view model, std::string_view usage) {
+        return read_text(wire::openai_chat,
+                         R"({"usage":{)" + std::string(usage) + R"(},"model":")" + std::string(model) +
+                             R"("})",
+                         "application/json");
+    };
+    constexpr std::string_view usage = R"("prompt_tokens":10,"completion_tokens":5,"total_tokens":100)";
+    for (const auto* model : {"gpt-4o", "mistral-small", "a-gemini", ""}) {
+        const reading r = read_of(model, usage);
+        EXPECT_EQ(r.counts, (token_counts{.input = 10, .output = 5})) << model;
+        EXPECT_TRUE(r.total_mismatch) << model;
+    }
+    for (const auto* model : {"gemini-2.5-pro", "google/gemini-2.5-flash", "models/Gemini-3"}) {
+        const reading r = read_of(model, usage);
+        EXPECT_EQ(r.counts, (token_counts{.input = 10, .output = 90})) << model;
+        EXPECT_FALSE(r.total_mismatch) << model;
+    }
+    const reading voxtral =
+        read_of("voxtral-mini", R"("prompt_audio_seconds":203,"prompt_tokens":4,"completion_tokens":635,)"
+                                R"("total_tokens":3264)");
+    EXPECT_EQ(voxtral.counts, (token_counts{.input = 4, .output = 635}));
+    EXPECT_TRUE(voxtral.total_mismatch);
+}
+
 TEST(Meter, DepthHidesNothing)
 {
     // A tool call's input is the model's to write, and it may write brackets only.

@@ -316,7 +316,41 @@ TEST(Numbers, CountsAndDecimals)
     EXPECT_EQ(parse_count("-3"), -3);
     EXPECT_EQ(parse_count("99999999999999999999999"), largest_count);
     EXPECT_EQ(parse_count("-99999999999999999999999"), -largest_count);
-    for (const std::string_view text : {"", "-", "1.0", "1e3", "x", "1 "})
+    for (const auto& [text, count] : std::initializer_list<std::pair<std::string_view, std::int64_t>>{
+             {"10.0", 10},
+             {"1e1", 10},
+             {"1.5E+1", 15},
+             {"-2.0", -2},
+             {"1500e-2", 15},
+             {"0.000", 0},
+             {"0.012e3", 12},
+             {"-0.0", 0},
+             {"0e999", 0},
+             {"1e17", largest_count},
+             {"123456789012345678901234567890.0", largest_count}})
+        EXPECT_EQ(parse_count(text), count) << text;
+    for (const std::string_view text : {"",
+                                        "-",
+                                        "x",
+                                        "1 ",
+                                        "+1",
+                                        " 1",
+                                        "2.5",
+                                        "1e-1",
+                                        "1.",
+                                        ".5",
+                                        "1e",
+                                        "1e+",
+                                        "1.0x",
+                                        "0x10",
+                                        "1.0.0",
+                                        "1e99999999999999999999",
+                                        "10.000000000000000000001",
+                                        "NaN",
+                                        "1,0",
+                                        "-.0",
+                                        "--1",
+                                        "1e1.0"})
         EXPECT_EQ(parse_count(text), std::nullopt) << text;
     EXPECT_EQ(scaled_decimal("0.000001", 9), 1000);
     EXPECT_EQ(scaled_decimal("3.4e-07", 9), 340);
