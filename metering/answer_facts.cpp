@@ -399,7 +399,11 @@ void answer_facts::say(const path_action& action, const json_scalar& value)
         if (text && reading_.id.empty()) reading_.id = value.text.substr(0, 96);
         break;
     case fact::service_tier:
-        if (text) reading_.service_tier = value.text.substr(0, 32);
+        if (text && !quick_) reading_.service_tier = value.text.substr(0, 32);
+        break;
+    case fact::speed:
+        quick_ = text && value.text != "standard";
+        if (quick_) reading_.service_tier = value.text.substr(0, 32);
         break;
     case fact::event_type:
         if (text && contains(rules_.terminal_types, value.text)) pending_terminal_ = true;
@@ -451,6 +455,9 @@ void answer_facts::say(const path_action& action, const json_scalar& value)
         // Pages that are opened and looked through cost nothing beyond their tokens; searches do.
         if (value.text == "open_page" || value.text == "find_in_page" || value.text == "find")
             --pending_searches_;
+        break;
+    case fact::search_query:
+        if (text) ++pending_searches_;
         break;
     case fact::cost_usd:
         if (value.kind == type::number)
@@ -532,7 +539,8 @@ const reading& answer_facts::settle()
         return reading_;
     }
     reading_.counts = buckets_of(best->numbers, rule_for(*best->shape));
-    if (!best->numbers.has(quantity::web_searches)) reading_.counts.web_searches = searches_;
+    if (!best->numbers.has(quantity::web_searches) && !best->numbers.has(quantity::more_searches))
+        reading_.counts.web_searches = searches_;
     reading_.provider_total.reset();
     reading_.total_mismatch = false;
     if (best->numbers.has(quantity::total)) {

@@ -93,6 +93,7 @@ private:
     std::int64_t pending_searches_ = 0;
     std::int64_t searches_ = 0;  ///< that the answer lists as items
     bool one_body_ = false;
+    bool quick_ = false;       ///< the tier was told as a speed
     bool opening_ = false;     ///< an event that announces an item, before it has content
     bool unfinished_ = false;  ///< a record said that more follows
     bool changed_ = true;

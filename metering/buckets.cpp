@@ -67,7 +67,7 @@ token_counts buckets_of(const usage_numbers& numbers, const containment& rule) n
     c.output_image = take(output, rule.output_is_image && !broken_down ? output : n(quantity::output_image));
     c.output = output;
 
-    c.web_searches = n(quantity::web_searches);
+    c.web_searches = n(quantity::web_searches) + n(quantity::more_searches);
     return c;
 }
 

@@ -133,6 +133,7 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
             if (head.counts.cache_write) n.set(quantity::cache_write, *head.counts.cache_write);
             facts.header_counts(n);
         }
+        facts.known().service_tier = head.service_tier.substr(0, 32);
         if (!head.error_type.empty() && head.status >= 400) facts.failed(head.error_type);
     }
 

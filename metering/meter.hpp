@@ -54,6 +54,7 @@ struct answer_head {
         {};  ///< text/event-stream, application/json, application/x-ndjson, …; may be empty
     std::string_view content_encoding = {};  ///< identity (or empty), gzip, deflate, br, zstd
     head_counts counts = {};                 ///< bedrock_invoke only
+    std::string_view service_tier = {};      ///< Bedrock's x-amzn-bedrock-service-tier; empty: none
     std::string_view error_type = {};        ///< Bedrock's x-amzn-errortype; empty: none
 };
 

@@ -33,9 +33,11 @@ constexpr fact_place messages_facts[] = {
     {"id", fact::id},
     {"model", fact::model},
     {"usage.service_tier", fact::service_tier},
+    {"usage.speed", fact::speed},  // fast mode, at rates of its own
     {"message.id", fact::id},
     {"message.model", fact::model},
     {"message.usage.service_tier", fact::service_tier},
+    {"message.usage.speed", fact::speed},
     {"usage.cost", fact::cost_usd},  // OpenRouter
     {"usage.iterations[].model", fact::part_model},
     {"message.usage.iterations[].model", fact::part_model},
@@ -57,6 +59,7 @@ constexpr usage_place batch_usages[] = {{"result.message.usage", &anthropic_usag
 constexpr fact_place batch_facts[] = {
     {"result.message.model", fact::model},
     {"result.message.usage.service_tier", fact::service_tier},
+    {"result.message.usage.speed", fact::speed},
     {"result.message.content[].text", fact::text},
 };
 

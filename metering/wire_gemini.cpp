@@ -78,6 +78,9 @@ constexpr fact_place generate_facts[] = {
     {"response.candidates[].finishReason", fact::terminal_mark},
     {"candidates[].content.parts[].text", fact::text},
     {"response.candidates[].content.parts[].text", fact::text},
+    // Grounding is billed by the search: https://ai.google.dev/gemini-api/docs/google-search
+    {"candidates[].groundingMetadata.webSearchQueries[]", fact::search_query},
+    {"response.candidates[].groundingMetadata.webSearchQueries[]", fact::search_query},
     {"candidates[].content.parts[].functionCall.name", fact::call},
     {"response.candidates[].content.parts[].functionCall.name", fact::call},
     {"candidates[].content.parts[].thoughtSignature", fact::sealed},

@@ -37,6 +37,8 @@ constexpr usage_field chat_fields[] = {
     {"server_tool_use_details.web_search_requests", web_searches, 1},      // OpenRouter
     {"server_side_tool_usage_details.web_search_calls", web_searches, 2},  // xAI
     {"num_search_queries", web_searches, 3},                               // Perplexity
+    {"num_sources_used", web_searches, 4},                                 // xAI, billed by the source
+    {"server_side_tool_usage_details.x_search_calls", more_searches},      // xAI
 };
 
 constexpr usage_field responses_fields[] = {
@@ -51,7 +53,9 @@ constexpr usage_field responses_fields[] = {
     {"input_tokens_details.image_tokens", input_image},
     {"output_tokens_details.audio_tokens", output_audio},
     {"output_tokens_details.image_tokens", output_image},
-    {"server_side_tool_usage_details.web_search_calls", web_searches},  // xAI
+    {"server_side_tool_usage_details.web_search_calls", web_searches, 0},  // xAI
+    {"num_sources_used", web_searches, 1},
+    {"server_side_tool_usage_details.x_search_calls", more_searches},
 };
 
 constexpr usage_shape responses_usage = {

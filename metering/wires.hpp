@@ -31,8 +31,9 @@ enum class quantity : std::uint8_t {
     cached_audio,  ///< parts of cache_read that input_audio and input_image count too
     cached_image,
     web_searches,
+    more_searches,  ///< beside web_searches, at the same price
 };
-inline constexpr std::size_t quantity_count = 16;
+inline constexpr std::size_t quantity_count = 17;
 
 /// A usage object's numbers as they stand.
 struct usage_numbers {
@@ -128,8 +129,10 @@ enum class fact : std::uint8_t {
     part_model,   ///< a string: the model of a part of usage.iterations
     search_call,  ///< a string: the type of an item that a server tool may have made
     search_kind,  ///< a string: what such an item did
-    cost_usd,     ///< a number of USD
-    cost_ticks,   ///< a number of 1e-10 USD
+    search_query,  ///< a string: something that a server tool searched for
+    speed,         ///< a string: a tier that is told beside service_tier
+    cost_usd,      ///< a number of USD
+    cost_ticks,    ///< a number of 1e-10 USD
 };
 
 struct fact_place {

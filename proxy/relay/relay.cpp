@@ -119,6 +119,7 @@ metering::answer_head what_the_head_says(const http::response_head& head, std::s
                        .output = count("x-amzn-bedrock-output-token-count"),
                        .cache_read = count("x-amzn-bedrock-cache-read-input-token-count"),
                        .cache_write = count("x-amzn-bedrock-cache-write-input-token-count")},
+            .service_tier = head.get("x-amzn-bedrock-service-tier"),
             .error_type = head.get("x-amzn-errortype")};
 }
 

@@ -300,6 +300,55 @@ TEST(Meter, CountsSearchesThatResponsesListAsItems)
         9);
 }
 
+TEST(Meter, CountsTheSearchesOfServerTools)
+{
+    const auto searches = [](wire w, std::string_view body, std::string_view type = "application/json") {
+        return read_text(w, body, type).counts.web_searches;
+    };
+    const std::string grounded =
+        R"({"candidates":[{"groundingMetadata":{"webSearchQueries":["a","b"],"groundingChunks":[{}]},)"
+        R"("finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":7,"candidatesTokenCount":3}})";
+    EXPECT_EQ(searches(wire::gemini, grounded), 2);
+    // Later events of a stream repeat them.
+    EXPECT_EQ(searches(wire::gemini, "data: " + grounded + "\r\n\r\ndata: " + grounded + "\r\n\r\n",
+                       "text/event-stream"),
+              2);
+    EXPECT_EQ(searches(wire::gemini, R"({"usageMetadata":{"promptTokenCount":7}})"), 0);
+    const std::string xai = R"("server_side_tool_usage_details":{"web_search_calls":2,"x_search_calls":3}}})";
+    EXPECT_EQ(searches(wire::openai_chat, R"({"usage":{"prompt_tokens":1,"num_sources_used":0,)" + xai), 5);
+    EXPECT_EQ(searches(wire::openai_responses, R"({"usage":{"input_tokens":1,)" + xai), 5);
+    EXPECT_EQ(searches(wire::openai_chat, R"({"usage":{"prompt_tokens":1,"num_sources_used":4}})"), 4);
+}
+
+TEST(Meter, FastModeIsATierOfItsOwn)
+{
+    const auto tier = [](std::string_view usage) {
+        return read_text(wire::anthropic_messages,
+                         R"({"usage":{"input_tokens":1,"output_tokens":2,)" + std::string(usage) + "}}",
+                         "application/json")
+            .service_tier;
+    };
+    EXPECT_EQ(tier(R"("speed":"fast","service_tier":"standard")"), "fast");
+    EXPECT_EQ(tier(R"("service_tier":"standard","speed":"fast")"), "fast");
+    EXPECT_EQ(tier(R"("service_tier":"priority","speed":"standard")"), "priority");
+    EXPECT_EQ(tier(R"("service_tier":"batch","speed":null)"), "batch");
+    const reading r = read_text(
+        wire::anthropic_messages,
+        "data: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":1,\"speed\":\"fast\","
+        "\"service_tier\":\"standard\"}}}\n\n"
+        "data: "
+        "{\"type\":\"message_delta\",\"usage\":{\"output_tokens\":2,\"service_tier\":\"standard\"}}\n\n",
+        "text/event-stream");
+    EXPECT_EQ(r.service_tier, "fast");
+}
+
+TEST(Meter, TakesBedrocksTierFromTheHead)
+{
+    meter m{wire::bedrock_invoke, {.service_tier = "priority"}};
+    m.feed(R"({"usage":{"input_tokens":1,"output_tokens":2}})");
+    EXPECT_EQ(m.finish(true).service_tier, "priority");
+}
+
 TEST(Meter, ReadsTheProvidersOwnPrice)
 {
     EXPECT_EQ(read_text(wire::openai_chat,
