@@ -1,6 +1,7 @@
 #include "metering/event_skeleton.hpp"
 
 #include "metering/byte_scan.hpp"
+#include "metering/string_walk.hpp"
 
 #include <algorithm>
 #include <charconv>
@@ -17,31 +18,27 @@ bool is_number_char(char c) noexcept
     return (c >= '0' && c <= '9') || c == '-' || c == '+' || c == '.' || c == 'e' || c == 'E';
 }
 
+bool is_space(char c) noexcept
+{
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
 bool begins_number(char c) noexcept
 {
     return c == '-' || (c >= '0' && c <= '9');
 }
 
-bool is_hex(char c) noexcept
-{
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-}
-
 /// The closing quote of the string that p stands in; nullptr: none in sight, or something that a reader of
-/// the whole event had better judge.
+/// the whole had better judge.
 const char* string_end(const char* p, const char* end, bool& escaped) noexcept
 {
+    constexpr std::ptrdiff_t soon = 32;  // most strings are short and plain
+    const char* const stop = find_string_stop(p, end - p > soon ? p + soon : end);
     escaped = false;
-    for (;;) {
-        p = find_string_stop(p, end);
-        if (p == end) return nullptr;
-        if (*p == '"') return p;
-        if (*p != '\\' || end - p < 2 || static_cast<unsigned char>(p[1]) < 0x20) return nullptr;
-        escaped = true;
-        const bool unicode = p[1] == 'u';
-        if (unicode && (end - p < 6 || !std::all_of(p + 2, p + 6, is_hex))) return nullptr;
-        p += unicode ? 6 : 2;
-    }
+    if (stop != end && *stop == '"') return stop;
+    const walked_string walked = walk_string(p, end);
+    escaped = walked.escaped;
+    return walked.faulty ? nullptr : walked.end;
 }
 
 const char* number_end(const char* p, const char* end) noexcept
@@ -159,7 +156,7 @@ private:
                 const std::string_view text{from, static_cast<std::size_t>(q - from)};
                 p = q + 1;
                 const char* next = p;
-                while (next != end && (*next == ' ' || *next == '\t'))
+                while (next != end && is_space(*next))
                     ++next;
                 const bool key = next != end && *next == ':';
                 fixed("\"");
@@ -221,14 +218,25 @@ private:
     std::string numbered_;  ///< the document with numbers for values
 };
 
-std::optional<event_skeleton> event_skeleton::of(std::string_view event, const path_tree& tree)
+std::optional<event_skeleton> event_skeleton::of(std::string_view whole, std::string_view data,
+                                                 const path_tree& tree)
 {
-    if (event.size() > longest_event) return std::nullopt;
-    const std::string_view data = data_of(event);
     if (data.empty() || !is_json(data)) return std::nullopt;
     builder made;
-    if (!made.take(event, data, tree)) return std::nullopt;
+    if (!made.take(whole, data, tree) || made.form().text_.size() > longest_fixed) return std::nullopt;
     return std::move(made.form());
+}
+
+std::optional<event_skeleton> event_skeleton::of_event(std::string_view event, const path_tree& tree)
+{
+    if (event.size() > longest_read) return std::nullopt;
+    return of(event, data_of(event), tree);
+}
+
+std::optional<event_skeleton> event_skeleton::of_document(std::string_view text, const path_tree& tree)
+{
+    if (text.size() > longest_read || !text.starts_with('{')) return std::nullopt;
+    return of(text, text, tree);
 }
 
 bool event_skeleton::widen(const event_skeleton& other)

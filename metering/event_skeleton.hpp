@@ -1,8 +1,9 @@
-// The form of an event that a stream repeats: what stands between its values, the values that never change,
-// and what a json_reader reports of such an event. Bytes that have this form need no parsing: comparing what
-// is fixed and finding the ends of what is open tells everything, and the same reports are made with the new
-// values. Exact by construction: an event that differs in anything else (a key, a nesting, a null that became
-// an object) has not this form. Thread rule: immutable but for widen(); one owner.
+// The form of an event that a stream repeats, or of a whole JSON answer: what stands between its values, the
+// values that never change, and what a json_reader reports of such an event. Bytes that have this form need
+// no parsing: comparing what is fixed and finding the ends of what is open tells everything, and the same
+// reports are made with the new values. Exact by construction: an event that differs in anything else (a key,
+// a nesting, a null that became an object) has not this form. Thread rule: immutable but for widen(); one
+// owner.
 #pragma once
 
 #include "metering/json_paths.hpp"
@@ -21,13 +22,16 @@ namespace keyhole::metering {
 class event_skeleton {
 public:
     static constexpr std::size_t most_values = 64;
-    static constexpr std::size_t longest_event = 2048;  ///< that a form is learned from
+    static constexpr std::size_t longest_read = 16'384;  ///< that a form is learned from
+    static constexpr std::size_t longest_fixed = 2048;   ///< what a form holds
     using values = std::array<json_string, most_values>;
 
     /// The form of an event as it stands in the body, from its first line to its blank line; texts are open,
     /// every other value is fixed. nullopt: it is none that is worth knowing (long, several data lines, an
     /// error, bad JSON).
-    static std::optional<event_skeleton> of(std::string_view event, const path_tree& tree);
+    static std::optional<event_skeleton> of_event(std::string_view event, const path_tree& tree);
+    /// The form of a JSON object that stands alone.
+    static std::optional<event_skeleton> of_document(std::string_view text, const path_tree& tree);
 
     /// If both differ in nothing but values: opens the values that differ, and is true.
     bool widen(const event_skeleton& other);
@@ -67,6 +71,8 @@ private:
     };
     class builder;
     class recorder;
+    static std::optional<event_skeleton> of(std::string_view whole, std::string_view data,
+                                            const path_tree& tree);
 
     void lay_out();
     std::string_view bytes_of(const value& v) const noexcept
