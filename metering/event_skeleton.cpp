@@ -4,6 +4,7 @@
 #include "metering/string_walk.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <charconv>
 #include <cstring>
 
@@ -86,7 +87,7 @@ bool is_json(std::string_view text) noexcept
 /// Notes what a reader reports of a document whose values are their own numbers.
 class event_skeleton::recorder final : public json_sink {
 public:
-    explicit recorder(event_skeleton& form) : form_{form} {}
+    recorder(event_skeleton& form, const path_tree& tree) : form_{form}, tree_{tree} {}
 
     void on_begin(path_id id) override { note({.what = report_kind::begin, .id = id}); }
     void on_end(path_id id) override { note({.what = report_kind::end, .id = id}); }
@@ -103,6 +104,7 @@ public:
             note({.what = v.kind == type::string ? report_kind::text : report_kind::number,
                   .value = n,
                   .pieces = form_.values_[n].open,
+                  .steady = tree_.steady(id),
                   .id = id});
         } else {
             note({.what = report_kind::word, .word = v.kind, .truth = v.truth, .id = id});
@@ -120,6 +122,7 @@ private:
     }
 
     event_skeleton& form_;
+    const path_tree& tree_;
 };
 
 /// Takes a well-formed event apart.
@@ -132,7 +135,7 @@ public:
         if (!take_values(data)) return false;
         form_.text_ += event.substr(before + data.size());
 
-        recorder notes{form_};
+        recorder notes{form_, tree};
         json_reader reader{tree, notes};
         reader.feed(numbered_);
         if (!reader.idle()) return false;
@@ -275,6 +278,13 @@ bool event_skeleton::widen(const event_skeleton& other)
 
 void event_skeleton::lay_out()
 {
+    static std::atomic<std::uint32_t> serials{0};
+    do {
+        serial_ = serials.fetch_add(1, std::memory_order_relaxed) + 1;
+    } while (serial_ == 0);
+    last_is_open_ = std::ranges::any_of(reports_, [this](const reported& r) {
+        return r.steady == steadiness::last_counts && values_[r.value].open;
+    });
     stretches_.clear();
     std::size_t at = 0;
     for (std::size_t i = 0; i < values_.size(); ++i) {
@@ -307,7 +317,7 @@ std::size_t event_skeleton::match(std::string_view bytes, values& open) const no
     return static_cast<std::size_t>(p - bytes.data());
 }
 
-void event_skeleton::report(const values& open, json_reader& reader, json_sink& sink) const
+void event_skeleton::report(const values& open, json_reader& reader, json_sink& sink, bool again) const
 {
     for (const reported& r : reports_) {
         switch (r.what) {
@@ -319,11 +329,19 @@ void event_skeleton::report(const values& open, json_reader& reader, json_sink& 
             break;
         case report_kind::text: {
             const value& v = values_[r.value];
-            const std::string_view raw = v.open ? open[r.value].raw : bytes_of(v);
-            if (v.open ? open[r.value].escaped : v.escaped)
-                reader.report_escaped(r.id, raw);
+            if (!v.open) {
+                if (again && has_nothing_to_say(r)) break;
+                if (v.escaped)
+                    reader.report_escaped(r.id, bytes_of(v));
+                else
+                    report_text(sink, r.id, bytes_of(v), r.pieces);
+                break;
+            }
+            const json_string& text = open[r.value];
+            if (text.escaped)
+                reader.report_escaped(r.id, text.raw);
             else
-                report_text(sink, r.id, raw, r.pieces);
+                report_text(sink, r.id, text.raw, r.pieces);
             break;
         }
         case report_kind::number: {

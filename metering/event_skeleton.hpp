@@ -41,8 +41,13 @@ public:
     std::size_t match(std::string_view bytes, values& open) const noexcept;
 
     /// Reports what `reader`, idle and with `sink` as its sink, would have reported of the event that
-    /// matched.
-    void report(const values& open, json_reader& reader, json_sink& sink) const;
+    /// matched. `again`: the document before was reported by this form, too, so that what is fixed at steady
+    /// paths has nothing to say.
+    void report(const values& open, json_reader& reader, json_sink& sink, bool again = false) const;
+
+    /// Of this form as it is: no other one, and not this one before or after a widen(), has the same. Never
+    /// 0.
+    std::uint32_t serial() const noexcept { return serial_; }
 
 private:
     /// A string's inside or a number, and where it stands (open: would stand) in text_.
@@ -63,7 +68,8 @@ private:
     struct reported {
         report_kind what = report_kind::begin;
         std::uint8_t value = 0;
-        bool pieces = false;  ///< of a text: its path has that interest
+        bool pieces = false;                   ///< of a text: its path has that interest
+        steadiness steady = steadiness::none;  ///< of the path of a text
         json_scalar::type word = json_scalar::type::null;
         bool truth = false;  ///< of a boolean; of a document_end: array_element
         path_id id = no_path;
@@ -75,12 +81,20 @@ private:
                                             const path_tree& tree);
 
     void lay_out();
+    /// Of a fixed text.
+    bool has_nothing_to_say(const reported& r) const noexcept
+    {
+        return r.steady == steadiness::first_counts ||
+               (r.steady == steadiness::last_counts && !last_is_open_);
+    }
     std::string_view bytes_of(const value& v) const noexcept
     {
         return std::string_view{text_}.substr(v.at, v.size);
     }
 
-    std::string text_;  ///< all that is fixed
+    std::uint32_t serial_ = 0;
+    bool last_is_open_ = false;  ///< a value of which the last one counts
+    std::string text_;           ///< all that is fixed
     std::vector<value> values_;
     std::vector<stretch> stretches_;  ///< text_ cut at its open values
     std::vector<reported> reports_;

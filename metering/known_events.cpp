@@ -32,16 +32,20 @@ known_events& known_events::documents_of(wire w)
     return of(all, w);
 }
 
-std::size_t known_events::take(std::string_view bytes, json_reader& reader, json_sink& sink)
+std::size_t known_events::take(std::string_view bytes, json_reader& reader, json_sink& sink,
+                               std::uint32_t& last)
 {
     for (std::size_t i = 0; i < forms_.size(); ++i) {
-        const std::size_t size = forms_[i].match(bytes, open_);
+        const event_skeleton& form = forms_[i];
+        const std::size_t size = form.match(bytes, open_);
         if (size == 0) continue;
-        forms_[i].report(open_, reader, sink);
+        form.report(open_, reader, sink, form.serial() == last);
+        last = form.serial();
         if (i != 0) std::swap(forms_[i], forms_[i - 1]);
         if (credit_ != full_credit) ++credit_;
         return size;
     }
+    last = 0;
     return 0;
 }
 

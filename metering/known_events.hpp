@@ -22,8 +22,9 @@ public:
     static known_events& documents_of(wire w);
 
     /// If an event of a known form stands at the front: reports it as `reader`, idle and with `sink` as its
-    /// sink, would have, and returns its size. 0: it must be read.
-    std::size_t take(std::string_view bytes, json_reader& reader, json_sink& sink);
+    /// sink, would have, and returns its size. 0: it must be read. `last`: the form of the document before,
+    /// as take() left it; 0: there is none, or none that is known.
+    std::size_t take(std::string_view bytes, json_reader& reader, json_sink& sink, std::uint32_t& last);
 
     /// What take() did not know, from its first to its last byte. Learning costs about as much as reading it
     /// once more, so it stops, but for a try now and then, where it does not pay.

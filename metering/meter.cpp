@@ -225,8 +225,9 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
         auto& known = known_events::events_of(format);
         while (!bytes.empty()) {
             const bool whole = events.between_events();
-            std::size_t n = whole ? known.take(bytes, reader, facts) : 0;
+            std::size_t n = whole ? known.take(bytes, reader, facts, last_form) : 0;
             if (n == 0) {
+                last_form = 0;
                 n = events.feed_event(bytes);
                 if (whole && events.between_events())
                     known.learn_event(bytes.substr(0, n), paths_of(compiled(format)));
@@ -239,7 +240,7 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
     void begin_json(std::string_view bytes)
     {
         auto& known = known_events::documents_of(format);
-        const std::size_t n = known.take(bytes, reader, facts);
+        const std::size_t n = known.take(bytes, reader, facts, last_form);
         reader.feed(bytes.substr(n));
         if (n == 0 && reader.idle()) known.learn_document(bytes, paths_of(compiled(format)));
     }
@@ -342,6 +343,7 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
     bool begun = false;  ///< a JSON body
     bool finished = false;
     bool ending = false;
+    std::uint32_t last_form = 0;  ///< of the event before
     std::unique_ptr<content_decoder> decoder;
     answer_facts facts;
     json_reader reader;
