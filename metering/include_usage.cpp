@@ -1,3 +1,4 @@
+#include "metering/byte_scan.hpp"
 #include "metering/json_scan.hpp"
 #include "metering/request_facts.hpp"
 
@@ -28,6 +29,12 @@ constexpr std::string_view bom = "\xEF\xBB\xBF";
 bool is_space(char c)
 {
     return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+std::size_t line_end(std::string_view text, std::size_t from)
+{
+    const char* const end = text.data() + text.size();
+    return static_cast<std::size_t>(find_either<'\n', '\r'>(text.data() + from, end) - text.data());
 }
 
 // From a value's end: over the comma that follows, and what space stands before the next key. No comma: the
@@ -109,7 +116,7 @@ bool read_chunk(std::string_view json, chunk_facts& facts)
 // Takes the next line off `text`, with what ends it; `ended` is where its own bytes end.
 std::string_view take_line(std::string_view& text, std::size_t& ended)
 {
-    ended = std::min(text.find_first_of("\r\n"), text.size());
+    ended = line_end(text, 0);
     const std::size_t size = ended + (text.substr(ended).starts_with("\r\n") ? 2U : 1U);
     const auto line = text.substr(0, size);
     text.remove_prefix(line.size());
@@ -209,6 +216,7 @@ std::string_view include_usage_filter::feed(std::string_view bytes)
         if (c != '\n' && c != '\r') {
             line_empty_ = false;
             after_cr_ = false;
+            at = line_end(bytes, at) - 1;
             continue;
         }
         if (c == '\n' && after_cr_) {
