@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <brotli/decode.h>
+#include <iterator>
 #include <string>
 #include <vector>
 #include <zlib.h>
@@ -46,6 +47,8 @@ public:
             if (inflateInit2(&z_, window) != Z_OK) return false;
             open_ = true;
         }
+        if (swollen()) return false;
+        takes(in.size());
         z_.next_in = const_cast<Bytef*>(
             bytes_of(in));  // NOLINT(cppcoreguidelines-pro-type-const-cast): zlib's signature
         z_.avail_in = static_cast<uInt>(in.size());
@@ -61,7 +64,7 @@ public:
             const int result = inflate(&z_, Z_NO_FLUSH);
             const std::size_t n = out_.size() - z_.avail_out;
             more_ = z_.avail_out == 0;
-            if (n != 0) sink.on_decoded({out_.data(), n});
+            if (!gives({out_.data(), n}, sink)) return false;
             if (result == Z_STREAM_END) {
                 ended_ = true;
                 more_ = false;
@@ -94,7 +97,8 @@ public:
 
     bool feed(std::string_view in, decoded_sink& sink) override
     {
-        if (state_ == nullptr) return false;
+        if (state_ == nullptr || swollen()) return false;
+        takes(in.size());
         const std::uint8_t* next = bytes_of(in);
         std::size_t left = in.size();
         for (;;) {
@@ -103,7 +107,7 @@ public:
             while (BrotliDecoderHasMoreOutput(state_) != BROTLI_FALSE) {
                 std::size_t n = piece_size;
                 const std::uint8_t* out = BrotliDecoderTakeOutput(state_, &n);
-                if (n != 0) sink.on_decoded({reinterpret_cast<const char*>(out), n});
+                if (!gives({reinterpret_cast<const char*>(out), n}, sink)) return false;
             }
             if (result == BROTLI_DECODER_RESULT_ERROR) return false;
             if (result != BROTLI_DECODER_RESULT_NEEDS_MORE_OUTPUT) return true;
@@ -127,14 +131,15 @@ public:
 
     bool feed(std::string_view in, decoded_sink& sink) override
     {
-        if (context_ == nullptr) return false;
+        if (context_ == nullptr || swollen()) return false;
+        takes(in.size());
         ZSTD_inBuffer input{.src = in.data(), .size = in.size(), .pos = 0};
         bool full = false;
         while (input.pos < input.size || full) {
             ZSTD_outBuffer output{.dst = out_.data(), .size = out_.size(), .pos = 0};
             const std::size_t result = ZSTD_decompressStream(context_, &output, &input);
             if (ZSTD_isError(result) != 0) return false;
-            if (output.pos != 0) sink.on_decoded({out_.data(), output.pos});
+            if (!gives({out_.data(), output.pos}, sink)) return false;
             full = output.pos == output.size;
         }
         return true;
@@ -147,15 +152,36 @@ private:
 
 }  // namespace
 
+// The one coding that is not identity, in lower case; of several, all of them.
+static std::string coding_of(std::string_view encoding)
+{
+    constexpr std::string_view nothing[] = {"", "identity", "none", "utf-8", "utf8", "binary"};
+    std::string out;
+    encoding = encoding.substr(0, 64);
+    while (!encoding.empty()) {
+        const std::size_t size = std::min(encoding.find(','), encoding.size());
+        std::string name{encoding.substr(0, size)};
+        encoding.remove_prefix(std::min(size + 1, encoding.size()));
+        std::erase_if(name, [](char c) { return c == ' ' || c == '\t'; });
+        std::ranges::transform(name, name.begin(), [](char c) {
+            return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+        });
+        if (std::ranges::find(nothing, name) != std::end(nothing)) continue;
+        out += (out.empty() ? "" : ",") + name;
+    }
+    return out;
+}
+
+bool content_decoder::is_identity(std::string_view encoding)
+{
+    return encoding.empty() || coding_of(encoding).empty();
+}
+
 std::unique_ptr<content_decoder> content_decoder::make(std::string_view encoding, bool& known)
 {
-    std::string name{encoding.substr(0, 32)};
-    std::erase_if(name, [](char c) { return c == ' ' || c == '\t'; });
-    std::ranges::transform(name, name.begin(), [](char c) {
-        return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-    });
+    const std::string name = coding_of(encoding);
     known = true;
-    if (name.empty() || name == "identity") return nullptr;
+    if (name.empty()) return nullptr;
     if (name == "gzip" || name == "x-gzip") return std::make_unique<zlib_decoder>(true);
     if (name == "deflate") return std::make_unique<zlib_decoder>(false);
     if (name == "br") return std::make_unique<brotli_decoder>();

@@ -127,7 +127,7 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
     {
         bool known = true;
         decoder = content_decoder::make(head.content_encoding, known);
-        if (!known) give_up();
+        if (!known) give_up("unknown_coding");
         if (w == wire::bedrock_invoke) {
             usage_numbers n;
             if (head.counts.input) n.set(quantity::input, *head.counts.input);
@@ -153,16 +153,15 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
             body(bytes);
             return;
         }
-        if (!decoder->feed(bytes, *this)) {
-            give_up();
-        }
+        if (!decoder->feed(bytes, *this)) give_up(decoder->swollen() ? "answer_swollen" : "undecodable");
     }
 
     /// Nothing more is read.
-    void give_up() noexcept
+    void give_up(std::string_view why) noexcept
     {
         metered = false;
         facts.known().damaged = true;
+        facts.known().unread = why;
     }
 
     void on_decoded(std::string_view bytes) override { body(bytes); }
@@ -217,6 +216,9 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
         else
             form = framing::opaque;
         if (form == framing::json) facts.one_body();
+        // Records that are said to be one body: a broken one of them must not hide the others.
+        if (form == framing::json && c == '{' && (format == wire::ollama || format == wire::cohere))
+            form = framing::lines;
         return true;
     }
 
@@ -365,7 +367,7 @@ void meter::feed(std::string_view bytes)
     try {
         impl_->feed(bytes);
     } catch (...) {  // out of memory: what is known stays known
-        impl_->give_up();
+        impl_->give_up("not_metered");
     }
 }
 
@@ -376,7 +378,7 @@ const reading& meter::finish(bool complete)
         try {
             impl_->finish(complete);
         } catch (...) {
-            impl_->give_up();
+            impl_->give_up("not_metered");
         }
     }
     return impl_->facts.known();

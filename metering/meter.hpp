@@ -34,6 +34,7 @@ struct reading {
     /// counts work that the usage beside it leaves out. Zero on every other wire.
     token_counts beyond;
     std::string beyond_model;  ///< whose work that was, where it was not the answering model's
+    std::string_view unread;   ///< why a part of the body was not read, as an error class; empty: it was
     bool damaged =
         false;  ///< a part of the body could not be read: bad JSON, a frame's checksum, bad compression
 };

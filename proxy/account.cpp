@@ -33,6 +33,9 @@ void take_usage(exchange& x, metering::record& row, bool complete)
     if (!r.service_tier.empty()) row.service_tier = r.service_tier;
     if (row.error.empty() && !r.error_type.empty()) row.error = r.error_type;
     if (row.format == metering::wire::none || row.status < 200 || row.status >= 400) return;
+    // The agent has its bytes; what they say of the usage is not known.
+    if (row.error.empty() && !r.unread.empty() && row.source != metering::usage_source::provider)
+        row.error = r.unread;
 
     // A retrieved answer is billed once, when it is whole; one without an id is known by its path.
     const auto billed_as = r.id.empty() ? std::string(x.named.id) : r.id;

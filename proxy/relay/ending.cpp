@@ -131,8 +131,15 @@ failure broke_off(const exchange& x)
             "provider " + x.to->provider.name + " ended the stream early", 0};
 }
 
-failure key_came_back(exchange& x)
+failure not_vouched_for(relaying& r)
 {
+    auto& x = r.x;
+    if (r.watch->swollen()) {
+        account(x, metering::outcome::provider_cut, "answer_swollen",
+                "the compressed answer holds more than can be looked through");
+        return {errc::provider_bad_answer, "The provider's compressed answer swells beyond bounds.",
+                "provider " + x.to->provider.name + " sent a compressed answer that swells beyond bounds", 0};
+    }
     account(x, metering::outcome::provider_cut, "key_in_answer", "the compressed answer holds the key");
     return {errc::provider_bad_answer, "The provider's answer holds what must not leave the proxy.",
             "provider " + x.to->provider.name + " sent its key back, compressed", 0};

@@ -33,7 +33,7 @@ bool vouch(relaying& r, payload& p)
     if (!r.watch) return true;
     const auto seen = r.watch->look(p.view(), r.done);
     if (seen == verdict::key_found) {
-        r.c.home().shared().meters.key_masked(r.x.to->provider.name);
+        if (!r.watch->swollen()) r.c.home().shared().meters.key_masked(r.x.to->provider.name);
         return false;
     }
     if (seen == verdict::unsure || !r.held.empty()) {

@@ -2,6 +2,7 @@
 // meter looks at the same bytes afterwards. A slow agent holds back the provider, not memory: nothing is read
 // while a write waits. What the agent must not see (the key, an inserted usage chunk) is taken out in place.
 // A cut answer never looks whole.
+#include "metering/decode.hpp"
 #include "metering/numbers.hpp"
 #include "proxy/relay/relaying.hpp"
 
@@ -46,7 +47,7 @@ task<failure> relay_body(relaying& r)
             // The last piece: the row is settled before the agent learns that the answer is over.
             x.meter->feed(metered);
             mask(r, p);
-            if (!vouch(r, p)) co_return key_came_back(x);
+            if (!vouch(r, p)) co_return not_vouched_for(r);
             const bool whole = finish(r);
             if (!r.c.agent_gone()) {
                 const bool written = co_await send(r, p, whole);
@@ -68,7 +69,7 @@ task<failure> relay_body(relaying& r)
             const bool held_back =
                 !r.carry.empty();  // then the framing stands on bytes that the meter has not seen
             if (held_back) x.meter->feed(metered);
-            if (!vouch(r, out)) co_return key_came_back(x);
+            if (!vouch(r, out)) co_return not_vouched_for(r);
             const bool written = co_await send(r, out, false);
             if (!held_back) x.meter->feed(metered);
             if (!written && r.c.cut() == cut_reason::none) hang_up(r);
@@ -85,7 +86,7 @@ task<failure> relay_body(relaying& r)
             r.done = true;
             payload rest{r.raw(), 0};
             mask(r, rest);
-            if (!vouch(r, rest)) co_return key_came_back(x);
+            if (!vouch(r, rest)) co_return not_vouched_for(r);
             const bool whole = finish(r);
             if (!r.c.agent_gone()) co_await send(r, rest, whole);
             if (!whole) co_return broke_off(x);
@@ -131,7 +132,7 @@ void prepare(relaying& r)
     auto& row = x.row();
     const auto type = x.answer.get("content-type");
     const auto coding = x.answer.get("content-encoding");
-    const bool identity = coding.empty() || http::iequals(coding, "identity");
+    const bool identity = metering::content_decoder::is_identity(coding);
     const auto is = [&](std::string_view wanted) {
         return http::iequals(type.substr(0, wanted.size()), wanted);
     };

@@ -115,7 +115,7 @@ metering::outcome cut_outcome(const relaying& r);
 std::string_view cut_error(const relaying& r);
 /// An answer that ended in good order, but without its API's last event.
 failure broke_off(const exchange& x);
-/// A compressed answer turned out to hold the real key.
-failure key_came_back(exchange& x);
+/// A compressed answer turned out to hold the real key, or more than can be looked through for it.
+failure not_vouched_for(relaying& r);
 
 }  // namespace keyhole::proxy

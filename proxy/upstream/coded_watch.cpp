@@ -21,6 +21,7 @@ void coded_watch::on_decoded(std::string_view bytes)
 coded_watch::verdict coded_watch::look(std::string_view coded, bool last)
 {
     if (decoder_) decoder_->feed(coded, *this);
+    if (swollen()) return verdict::key_found;
     if (found_) return verdict::key_found;
     if (waiting_.empty()) return verdict::clear;
     return last ? verdict::key_found : verdict::unsure;  // a long part of the key is a leak as well

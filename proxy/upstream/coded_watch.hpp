@@ -25,9 +25,11 @@ public:
 
     /// Whether this coding can be read at all; an answer in another one can't be vouched for.
     bool knows_coding() const noexcept { return decoder_ != nullptr; }
+    /// It can no longer be read: it decodes to more than any answer has.
+    bool swollen() const noexcept { return decoder_ && decoder_->swollen(); }
 
     /// Looks at the next coded bytes; `last`: the body ends with them. What can't be decoded is clear: no
-    /// reader gets more out of it than this one.
+    /// reader gets more out of it than this one. What swells beyond all measure can't be vouched for.
     verdict look(std::string_view coded, bool last);
 
 private:

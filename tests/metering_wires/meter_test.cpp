@@ -320,6 +320,32 @@ TEST(Meter, CountsTheSearchesOfServerTools)
     EXPECT_EQ(searches(wire::openai_chat, R"({"usage":{"prompt_tokens":1,"num_sources_used":4}})"), 4);
 }
 
+TEST(Meter, ABrokenRecordOfNdjsonHidesNoOther)
+{
+    const std::string_view body = "{\"model\":\"m\",\"done\":false}\nGARBAGE{\n"
+                                  "{\"done\":true,\"prompt_eval_count\":4,\"eval_count\":9}\n";
+    for (const auto* type : {"application/json", "application/x-ndjson", ""}) {
+        const reading r = read_text(wire::ollama, body, type);
+        EXPECT_EQ(r.counts, (token_counts{.input = 4, .output = 9})) << type;
+        EXPECT_EQ(r.source, usage_source::provider) << type;
+        EXPECT_TRUE(r.damaged) << type;
+    }
+}
+
+TEST(Meter, SaysWhyItCouldNotRead)
+{
+    const auto why = [](std::string_view coding, std::string_view body) {
+        meter m{wire::openai_chat, {.content_type = "application/json", .content_encoding = coding}};
+        m.feed(body);
+        return std::string(m.finish(true).unread);
+    };
+    EXPECT_EQ(why("compress", "xx"), "unknown_coding");
+    EXPECT_EQ(why("gzip", "\x1f\x8b\x08 no more of it"), "undecodable");
+    // A frame whose window is larger than any HTTP sender's may be (2 GiB).
+    EXPECT_EQ(why("zstd", std::string_view("\x28\xb5\x2f\xfd\x00\xa8\x01\x00\x00x", 10)), "undecodable");
+    EXPECT_EQ(why("none", R"({"usage":{}})"), "");
+}
+
 TEST(Meter, FastModeIsATierOfItsOwn)
 {
     const auto tier = [](std::string_view usage) {

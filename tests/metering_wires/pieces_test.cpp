@@ -310,6 +310,51 @@ TEST(Decode, EveryCodingHoweverItIsCut)
     EXPECT_TRUE(known);
 }
 
+TEST(Decode, WhatCompressesNothingIsIdentity)
+{
+    for (const auto* name : {"", "identity", "none", "UTF-8", " identity , none", "binary", ","})
+        EXPECT_TRUE(content_decoder::is_identity(name)) << name;
+    for (const auto* name : {"gzip, identity", "identity,GZIP", "none, x-gzip"}) {
+        bool known = false;
+        const auto decoder = content_decoder::make(name, known);
+        ASSERT_TRUE(known && decoder) << name;
+        collector sink;
+        EXPECT_TRUE(decoder->feed(deflated("hello", 31), sink));
+        EXPECT_EQ(sink.text, "hello");
+    }
+    for (const auto* name : {"gzip, gzip", "br, gzip", "nothing"}) {
+        bool known = true;
+        EXPECT_EQ(content_decoder::make(name, known), nullptr) << name;
+        EXPECT_FALSE(known) << name;
+    }
+}
+
+TEST(Decode, ABombEndsLongBeforeItsEnd)
+{
+    const std::string zeros(std::size_t{64} << 20, '0');
+    struct row {
+        std::string_view name;
+        std::string bytes;
+    };
+    for (const auto& [name, bytes] :
+         {row{"gzip", deflated(zeros, 31)}, row{"br", brotli(zeros)}, row{"zstd", zstd(zeros)}})
+    {
+        bool known = false;
+        const auto decoder = content_decoder::make(name, known);
+        struct counter final : decoded_sink {
+            std::uint64_t size = 0;
+            void on_decoded(std::string_view piece) override { size += piece.size(); }
+        } sink;
+        bool goes_on = true;
+        for (std::size_t i = 0; i < bytes.size() && goes_on; i += 4096)
+            goes_on = decoder->feed(std::string_view{bytes}.substr(i, 4096), sink);
+        EXPECT_FALSE(goes_on) << name;
+        EXPECT_TRUE(decoder->swollen()) << name;
+        EXPECT_LE(sink.size, content_decoder::max_decoded(bytes.size())) << name;
+        EXPECT_FALSE(decoder->feed("more", sink)) << name;
+    }
+}
+
 TEST(Numbers, CountsAndDecimals)
 {
     EXPECT_EQ(parse_count("12"), 12);
