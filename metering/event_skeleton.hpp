@@ -45,6 +45,10 @@ public:
     /// paths has nothing to say.
     void report(const values& open, json_reader& reader, json_sink& sink, bool again = false) const;
 
+    /// Where a fixed byte of an event that matched stands among what is fixed, and the other way round.
+    std::size_t place_in_form(const values& open, std::size_t in_event) const noexcept;
+    std::size_t place_in_event(const values& open, std::size_t in_form) const noexcept;
+
     /// Of this form as it is: no other one, and not this one before or after a widen(), has the same. Never
     /// 0.
     std::uint32_t serial() const noexcept { return serial_; }
