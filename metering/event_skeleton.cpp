@@ -7,6 +7,7 @@
 #include <atomic>
 #include <charconv>
 #include <cstring>
+#include <iterator>
 
 namespace keyhole::metering {
 
@@ -295,9 +296,15 @@ void event_skeleton::lay_out()
     do {
         serial_ = serials.fetch_add(1, std::memory_order_relaxed) + 1;
     } while (serial_ == 0);
-    last_is_open_ = std::ranges::any_of(reports_, [this](const reported& r) {
-        return r.steady == steadiness::last_counts && values_[r.value].open;
-    });
+    const auto is_open = [this](const reported& r) { return values_[r.value].open; };
+    const bool last_is_open = std::ranges::any_of(
+        reports_, [&](const reported& r) { return r.steady == steadiness::last_counts && is_open(r); });
+    const auto says_nothing_again = [&](const reported& r) {
+        if (r.steady == steadiness::none || is_open(r)) return false;
+        return r.steady == steadiness::first_counts || !last_is_open;
+    };
+    news_.clear();
+    std::ranges::remove_copy_if(reports_, std::back_inserter(news_), says_nothing_again);
     stretches_.clear();
     std::size_t at = 0;
     for (std::size_t i = 0; i < values_.size(); ++i) {
@@ -356,7 +363,7 @@ std::size_t event_skeleton::place_in_event(const values& open, std::size_t in_fo
 
 void event_skeleton::report(const values& open, json_reader& reader, json_sink& sink, bool again) const
 {
-    for (const reported& r : reports_) {
+    for (const reported& r : again ? news_ : reports_) {
         switch (r.what) {
         case report_kind::begin:
             sink.on_begin(r.id);
@@ -367,7 +374,6 @@ void event_skeleton::report(const values& open, json_reader& reader, json_sink& 
         case report_kind::text: {
             const value& v = values_[r.value];
             if (!v.open) {
-                if (again && has_nothing_to_say(r)) break;
                 if (v.escaped)
                     reader.report_escaped(r.id, bytes_of(v));
                 else

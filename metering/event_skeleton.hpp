@@ -85,23 +85,17 @@ private:
                                             const path_tree& tree);
 
     void lay_out();
-    /// Of a fixed text.
-    bool has_nothing_to_say(const reported& r) const noexcept
-    {
-        return r.steady == steadiness::first_counts ||
-               (r.steady == steadiness::last_counts && !last_is_open_);
-    }
     std::string_view bytes_of(const value& v) const noexcept
     {
         return std::string_view{text_}.substr(v.at, v.size);
     }
 
     std::uint32_t serial_ = 0;
-    bool last_is_open_ = false;  ///< a value of which the last one counts
-    std::string text_;           ///< all that is fixed
+    std::string text_;  ///< all that is fixed
     std::vector<value> values_;
     std::vector<stretch> stretches_;  ///< text_ cut at its open values
     std::vector<reported> reports_;
+    std::vector<reported> news_;  ///< of those: without what has nothing to say again
 };
 
 }  // namespace keyhole::metering
