@@ -14,7 +14,8 @@ std::string filtered(std::string_view stream, std::size_t piece, bool forgetful 
     include_usage_filter filter;
     std::string out;
     for (std::size_t at = 0; at < stream.size(); at += piece) {
-        if (forgetful) known_cuts::of_thread() = {};
+        const bool ends_event = stream[at] == '\n' || stream[at] == '\r';
+        if (forgetful && ends_event) known_cuts::of_thread() = {};
         out += filter.feed(stream.substr(at, piece));
     }
     out += filter.finish();
