@@ -4,6 +4,7 @@
 #include "metering/ledger.hpp"
 #include "metering/metrics.hpp"
 #include "proxy/control/admin.hpp"
+#include "proxy/control/strangers.hpp"
 #include "proxy/listener.hpp"
 #include "proxy/resident.hpp"
 #include "proxy/runtime.hpp"
@@ -221,6 +222,7 @@ private:
             const auto health = books_.health();
             return health.failing ? "ledger: " + health.last_error : std::string();
         };
+        out.stranger = [this](std::string_view peer) { strangers_.refused(peer, clock::now()); };
         out.agent_connections = [this] { return shared_.agent_connections.load(std::memory_order_relaxed); };
         return out;
     }
@@ -350,6 +352,7 @@ private:
 
     config::sources from_;
     logger log_;
+    strangers strangers_{log_};
     std::atomic<metering::price_table_ptr> prices_;  ///< the runtime's, for the control plane's helpers
     runtime_ptr rt_;                                 ///< control thread; workers have their own copy
     metering::journal inflight_;
