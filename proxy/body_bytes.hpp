@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace keyhole::proxy {
@@ -37,6 +38,12 @@ class body_bytes {
 public:
     explicit body_bytes(large_buffers& from) noexcept : from_(from) {}
     ~body_bytes();
+    /// Nobody needs it any more.
+    void let_go()
+    {
+        from_.give_back(std::exchange(buffer_, {}));
+        size_ = 0;
+    }
     body_bytes(const body_bytes&) = delete;
     body_bytes& operator=(const body_bytes&) = delete;
 
