@@ -68,14 +68,14 @@ class body_bytes {
 public:
     explicit body_bytes(large_buffers& from) noexcept : from_(from) {}
     ~body_bytes();
+    body_bytes(const body_bytes&) = delete;
+    body_bytes& operator=(const body_bytes&) = delete;
     /// Nobody needs it any more.
     void let_go()
     {
         from_.give_back(std::exchange(buffer_, {}));
         size_ = 0;
     }
-    body_bytes(const body_bytes&) = delete;
-    body_bytes& operator=(const body_bytes&) = delete;
 
     std::string_view view() const noexcept { return {buffer_.data(), size_}; }
     std::size_t size() const noexcept { return size_; }
