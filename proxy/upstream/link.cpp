@@ -7,7 +7,10 @@
 
 namespace keyhole::proxy::upstream {
 
-link::link(executor ex, endpoint_ptr to) : to_(std::move(to)), socket_(ex) {}
+link::link(asio::io_context& loop, endpoint_ptr to)
+    : to_(std::move(to)), socket_(loop.get_executor()), receiver_(loop)
+{
+}
 
 link::~link()
 {
