@@ -1,28 +1,16 @@
 #include "bridge/confine.hpp"
 
+#include "bridge/call_filter.hpp"
+
 #include <cerrno>
 #include <cstddef>
-#include <cstdint>
-#include <iterator>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
 namespace keyhole::sys {
 namespace {
 
-#if defined(__x86_64__)
-constexpr std::uint32_t architecture = AUDIT_ARCH_X86_64;
-#elif defined(__aarch64__)
-constexpr std::uint32_t architecture = AUDIT_ARCH_AARCH64;
-#else
-constexpr std::uint32_t architecture = 0;
-#endif
-
-constexpr std::uint32_t allowed[] = {
+constexpr long allowed[] = {
     SYS_epoll_pwait,   SYS_epoll_ctl,
     SYS_accept4,       SYS_recvfrom,
     SYS_sendto,        SYS_sendmsg,
@@ -44,44 +32,22 @@ constexpr std::uint32_t allowed[] = {
 #endif
 };
 
-constexpr sock_filter load(std::size_t offset) noexcept
-{
-    return BPF_STMT(BPF_LD | BPF_W | BPF_ABS, static_cast<std::uint32_t>(offset));
-}
-
-constexpr sock_filter answer(std::uint32_t what) noexcept
-{
-    return BPF_STMT(BPF_RET | BPF_K, what);
-}
-
 }  // namespace
 
 bool allow_only_serving() noexcept
 {
-    if (architecture == 0) return false;
-    constexpr std::uint32_t refuse = SECCOMP_RET_ERRNO | EPERM;
-    sock_filter program[9 + 2 * std::size(allowed) + 1];
-    std::size_t n = 0;
-    const auto add = [&](sock_filter s) { program[n++] = s; };
-    const auto unless_equal_skip_one = [&](std::uint32_t value) {
-        add(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 0, 1));
-    };
-    add(load(offsetof(seccomp_data, arch)));
-    add(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, architecture, 1, 0));
-    add(answer(SECCOMP_RET_KILL_PROCESS));  // the 32-bit door: its numbers mean other calls
-    add(load(offsetof(seccomp_data, nr)));
-    for (const std::uint32_t number : allowed) {
-        unless_equal_skip_one(number);
-        add(answer(SECCOMP_RET_ALLOW));
-    }
-    add(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 1, 0));
-    add(answer(refuse));
-    add(load(offsetof(seccomp_data, args[0])));
-    unless_equal_skip_one(AF_UNIX);
-    add(answer(SECCOMP_RET_ALLOW));
-    add(answer(refuse));
-    const sock_fprog filter{.len = static_cast<unsigned short>(n), .filter = program};
-    return ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0) == 0;
+    if constexpr (own_architecture == 0) return false;
+    call_filter f;
+    f.answer_other_tables(SECCOMP_RET_KILL_PROCESS);
+    for (const long call : allowed)
+        f.answer_if_equal(static_cast<std::uint32_t>(call), SECCOMP_RET_ALLOW);
+    const std::size_t rule = f.begin(SYS_socket);
+    f.load_argument(0);
+    f.answer_if_equal(AF_UNIX, SECCOMP_RET_ALLOW);
+    f.answer(fails_with(EPERM));
+    f.end(rule);
+    f.answer(fails_with(EPERM));
+    return f.fits() && f.install();
 }
 
 }  // namespace keyhole::sys

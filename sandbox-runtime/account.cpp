@@ -1,15 +1,13 @@
 #include "sandbox-runtime/account.hpp"
 
 #include "bridge/system.hpp"
+#include "sandbox-runtime/name.hpp"
 #include "sandbox-runtime/privileges.hpp"
 
 #include <cerrno>
-#include <cstring>
 #include <dirent.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -109,11 +107,6 @@ void give_home(const settings& s) noexcept
         const int done = ::fchownat(home.get(), "", s.agent.uid, s.agent.gid, AT_EMPTY_PATH);
 }
 
-std::string reason(int error)
-{
-    return error == EROFS ? "the file system is read-only" : std::strerror(error);
-}
-
 // What the container says is root's when it started as root, and "/" when its user has no entry. A user that
 // the image does not know may live where the image's agent would.
 std::string wanted_home(const settings& s, const environment& env, const std::string& passwd)
@@ -135,7 +128,7 @@ std::string settle_home(const settings& s, const environment& env, const std::st
     std::string problem = "uid " + id + " has no home in /etc/passwd";
     std::string remedy = "; -e HOME=DIRECTORY with a volume or a tmpfs there gives it one that is its own";
     if (!wanted.empty()) {
-        problem = "uid " + id + " cannot write its home " + wanted + " (" + reason(answer.error) + ")";
+        problem = "uid " + id + " cannot write its home " + wanted + " (" + reason_of(answer.error) + ")";
         remedy = "; for one that is its own add --tmpfs " + wanted + ":uid=" + id +
                  ",gid=" + std::to_string(s.agent.gid) + ", or a volume there";
     }
@@ -148,59 +141,7 @@ std::string settle_home(const settings& s, const environment& env, const std::st
     return made;
 }
 
-// A file of the container's own layer or of a tmpfs: never the host's.
-bool is_ours(int fd) noexcept
-{
-    struct stat file{};
-    struct stat root{};
-    struct statfs system{};
-    if (::fstat(fd, &file) != 0 || !S_ISREG(file.st_mode) || ::stat("/", &root) != 0 ||
-        ::fstatfs(fd, &system) != 0)
-        return false;
-    return file.st_dev == root.st_dev || system.f_type == TMPFS_MAGIC;
-}
-
-// 0, or why it could not be done. An empty line only asks.
-int add_to_passwd(const std::string& line, bool after_newline) noexcept
-{
-    const sys::unique_fd fd(::open("/etc/passwd", O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-    if (!fd) return errno;
-    if (!is_ours(fd.get())) return EXDEV;
-    if (line.empty()) return 0;
-    const std::string text = (after_newline ? "" : "\n") + line;
-    return ::write(fd.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()) ? 0 : EIO;
-}
-
-void settle_name(settings& s, const std::string& passwd)
-{
-    if (find_by_uid(passwd, s.agent.uid)) return;
-    const std::string id = std::to_string(s.agent.uid);
-    if (s.agent.name.empty() || find_by_name(passwd, s.agent.name))
-        s.agent.name = find_by_name(passwd, "agent") ? "agent-" + id : "agent";
-    const std::string line = passwd_line(s.agent);
-    if (line.empty()) return;
-    const int error = add_to_passwd(s.adopt ? line : std::string(), passwd.empty() || passwd.back() == '\n');
-    if (s.adopt && error == 0) return;
-    const std::string why = error == 0       ? "KEYHOLE_ADOPT=1 gives it one"
-                            : error == EXDEV ? "and it gets none: the file is mounted from elsewhere"
-                                             : "and it gets none: " + reason(error);
-    sys::say(
-        {"uid ", id, " has no line in /etc/passwd (", why, "). USER is ", s.agent.name,
-         ", which most programs take; for those that do not (ssh, whoami) mount a passwd file with the line ",
-         std::string_view(line).substr(0, line.size() - 1)});
-}
-
 }  // namespace
-
-std::string passwd_line(const account& who)
-{
-    for (const std::string* part : {&who.name, &who.home, &who.shell})
-        for (const char c : *part)
-            if (c == ':' || static_cast<unsigned char>(c) < 0x20 || c == 0x7F) return {};
-    if (who.name.empty()) return {};
-    return who.name + ":x:" + std::to_string(who.uid) + ":" + std::to_string(who.gid) + "::" + who.home +
-           ":" + (who.shell.empty() ? "/bin/sh" : who.shell) + "\n";
-}
 
 void settle_account(settings& s, environment& env)
 {
@@ -209,7 +150,7 @@ void settle_account(settings& s, environment& env)
     env.remove("_");
     const std::string passwd = read_passwd();
     env.set("HOME", settle_home(s, env, passwd));
-    if (s.agent.home.empty()) s.agent.home = env.get("HOME");
+    if (!find_by_uid(passwd, s.agent.uid)) s.agent.home = env.get("HOME");  // what a line for it will say
     // Root by choice (KEYHOLE_SINGLE_UID) has its line, or an image without users.
     if (s.agent.uid != 0) settle_name(s, passwd);
     if (!s.agent.name.empty()) {

@@ -13,7 +13,4 @@ namespace keyhole::runtime {
 /// privileges go.
 void settle_account(settings& s, environment& env);
 
-/// One line of a passwd file; empty when a part cannot stand in one.
-std::string passwd_line(const account& who);
-
 }  // namespace keyhole::runtime

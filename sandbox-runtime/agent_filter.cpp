@@ -1,16 +1,11 @@
 #include "sandbox-runtime/agent_filter.hpp"
 
-#include <algorithm>
-#include <array>
+#include "bridge/call_filter.hpp"
+
 #include <cerrno>
-#include <cstddef>
 #include <cstdint>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <sched.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
@@ -28,13 +23,9 @@
 namespace keyhole::runtime {
 namespace {
 
-#if defined(__x86_64__)
-constexpr std::uint32_t own_architecture = AUDIT_ARCH_X86_64;
-#elif defined(__aarch64__)
-constexpr std::uint32_t own_architecture = AUDIT_ARCH_AARCH64;
-#else
-constexpr std::uint32_t own_architecture = 0;
-#endif
+using sys::call_filter;
+using sys::fails_with;
+using sys::own_architecture;
 
 // Programs ask for these and go on without them when they are "not implemented"; "not permitted" would end
 // some (libuv and tokio with io_uring, glibc with clone3).
@@ -61,85 +52,37 @@ constexpr long not_allowed[] = {
 constexpr std::uint32_t new_namespaces =
     CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET;
 
-constexpr std::uint32_t errno_answer(int error)
+void refuse_other_tables(call_filter& f) noexcept
 {
-    return SECCOMP_RET_ERRNO | (static_cast<std::uint32_t>(error) & SECCOMP_RET_DATA);
-}
-
-/// A BPF program under construction. A rule for one call answers it in every case, so the accumulator holds
-/// the call's number wherever the next rule begins.
-class filter {
-public:
-    void add(std::uint16_t code, std::uint32_t value, std::uint8_t yes = 0, std::uint8_t no = 0) noexcept
-    {
-        if (size_ < program_.size()) program_[size_] = {code, yes, no, value};
-        ++size_;
-    }
-    void answer(std::uint32_t what) noexcept { add(BPF_RET | BPF_K, what); }
-    void answer_if_equal(std::uint32_t value, std::uint32_t what) noexcept
-    {
-        add(BPF_JMP | BPF_JEQ | BPF_K, value, 0, 1);
-        answer(what);
-    }
-    void load(std::size_t offset) noexcept
-    {
-        add(BPF_LD | BPF_W | BPF_ABS, static_cast<std::uint32_t>(offset));
-    }
-    void load_number() noexcept { load(offsetof(seccomp_data, nr)); }
-    /// The lower half: what the kernel looks at where the parameter is an int.
-    void load_argument(std::size_t index) noexcept { load(offsetof(seccomp_data, args) + 8 * index); }
-    /// What follows up to end() is for this system call only.
-    std::size_t begin(long call) noexcept
-    {
-        add(BPF_JMP | BPF_JEQ | BPF_K, static_cast<std::uint32_t>(call));
-        return size_;
-    }
-    void end(std::size_t begun) noexcept
-    {
-        if (fits()) program_[begun - 1].jf = static_cast<std::uint8_t>(size_ - begun);
-    }
-    bool fits() const noexcept { return size_ <= program_.size(); }
-    sock_fprog program() noexcept { return {static_cast<unsigned short>(size_), program_.data()}; }
-
-private:
-    std::array<sock_filter, 200> program_{};
-    std::size_t size_ = 0;
-};
-
-void refuse_other_tables(filter& f) noexcept
-{
-    f.load(offsetof(seccomp_data, arch));
-    f.add(BPF_JMP | BPF_JEQ | BPF_K, own_architecture, 1, 0);
-    f.answer(errno_answer(ENOSYS));
-    f.load_number();
+    f.answer_other_tables(fails_with(ENOSYS));
 #if defined(__x86_64__)
     constexpr std::uint32_t x32_bit = 0x40000000;
     f.add(BPF_JMP | BPF_JGE | BPF_K, x32_bit, 0, 1);
-    f.answer(errno_answer(ENOSYS));
+    f.answer(fails_with(ENOSYS));
 #endif
 }
 
-void refuse_namespaces(filter& f, long call, std::uint32_t flags) noexcept
+void refuse_namespaces(call_filter& f, long call, std::uint32_t flags) noexcept
 {
     const std::size_t rule = f.begin(call);
     f.load_argument(0);
     f.add(BPF_JMP | BPF_JSET | BPF_K, flags, 0, 1);
-    f.answer(errno_answer(EPERM));
+    f.answer(fails_with(EPERM));
     f.answer(SECCOMP_RET_ALLOW);
     f.end(rule);
 }
 
-void refuse_terminal_input(filter& f) noexcept
+void refuse_terminal_input(call_filter& f) noexcept
 {
     const std::size_t rule = f.begin(SYS_ioctl);
     f.load_argument(1);
-    f.answer_if_equal(TIOCSTI, errno_answer(EPERM));
-    f.answer_if_equal(TIOCLINUX, errno_answer(EPERM));
+    f.answer_if_equal(TIOCSTI, fails_with(EPERM));
+    f.answer_if_equal(TIOCLINUX, fails_with(EPERM));
     f.answer(SECCOMP_RET_ALLOW);
     f.end(rule);
 }
 
-void restrict_sockets(filter& f) noexcept
+void restrict_sockets(call_filter& f) noexcept
 {
     constexpr std::uint32_t type_mask = 0xF;  // without SOCK_CLOEXEC and SOCK_NONBLOCK
     constexpr std::uint32_t route = 0;        // NETLINK_ROUTE: how getifaddrs() lists interfaces
@@ -150,7 +93,7 @@ void restrict_sockets(filter& f) noexcept
     const std::size_t pairs = f.begin(SYS_socketpair);
     f.load_argument(0);
     f.answer_if_equal(AF_UNIX, SECCOMP_RET_ALLOW);
-    f.answer(errno_answer(EAFNOSUPPORT));
+    f.answer(fails_with(EAFNOSUPPORT));
     f.end(pairs);
 
     const std::size_t rule = f.begin(SYS_socket);
@@ -160,23 +103,23 @@ void restrict_sockets(filter& f) noexcept
     f.add(BPF_JMP | BPF_JEQ | BPF_K, AF_NETLINK, 0, 4);
     f.load_argument(2);
     f.answer_if_equal(route, SECCOMP_RET_ALLOW);
-    f.answer(errno_answer(EPROTONOSUPPORT));
+    f.answer(fails_with(EPROTONOSUPPORT));
     // Streams and datagrams of TCP and UDP, nothing raw.
     f.add(BPF_JMP | BPF_JEQ | BPF_K, AF_INET, 2, 0);
     f.add(BPF_JMP | BPF_JEQ | BPF_K, AF_INET6, 1, 0);
-    f.answer(errno_answer(EAFNOSUPPORT));
+    f.answer(fails_with(EAFNOSUPPORT));
     f.load_argument(1);
     f.add(BPF_ALU | BPF_AND | BPF_K, type_mask);
     f.add(BPF_JMP | BPF_JEQ | BPF_K, SOCK_STREAM, 2, 0);
     f.add(BPF_JMP | BPF_JEQ | BPF_K, SOCK_DGRAM, 1, 0);
-    f.answer(errno_answer(EPERM));
+    f.answer(fails_with(EPERM));
     f.load_argument(2);
     f.add(BPF_JMP | BPF_JEQ | BPF_K, 0, 3, 0);
     f.add(BPF_JMP | BPF_JEQ | BPF_K, tcp, 2, 0);
     f.add(BPF_JMP | BPF_JEQ | BPF_K, udp, 1, 0);
     f.add(BPF_JMP | BPF_JEQ | BPF_K, multipath_tcp, 0, 1);
     f.answer(SECCOMP_RET_ALLOW);
-    f.answer(errno_answer(EPERM));
+    f.answer(fails_with(EPERM));
     f.end(rule);
 }
 
@@ -185,23 +128,22 @@ void restrict_sockets(filter& f) noexcept
 filter_result install_agent_filter() noexcept
 {
     if constexpr (own_architecture == 0) return filter_result::unsupported;
-    filter f;
+    call_filter f;
     refuse_other_tables(f);
     restrict_sockets(f);
     refuse_terminal_input(f);
     refuse_namespaces(f, SYS_clone, new_namespaces);
     refuse_namespaces(f, SYS_unshare, new_namespaces | CLONE_NEWTIME);
     for (const long call : not_there)
-        f.answer_if_equal(static_cast<std::uint32_t>(call), errno_answer(ENOSYS));
+        f.answer_if_equal(static_cast<std::uint32_t>(call), fails_with(ENOSYS));
     for (const long call : not_allowed)
-        f.answer_if_equal(static_cast<std::uint32_t>(call), errno_answer(EPERM));
+        f.answer_if_equal(static_cast<std::uint32_t>(call), fails_with(EPERM));
     f.answer(SECCOMP_RET_ALLOW);
     if (!f.fits()) {
         errno = E2BIG;
         return filter_result::failed;
     }
-    sock_fprog program = f.program();
-    if (::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) == 0) return filter_result::installed;
+    if (f.install()) return filter_result::installed;
     return errno == EINVAL || errno == ENOSYS ? filter_result::unsupported : filter_result::failed;
 }
 

@@ -58,10 +58,10 @@ std::optional<account> find_by_uid(std::string_view passwd, std::uint32_t uid)
     return find(passwd, [uid](const account& a) { return a.uid == uid; });
 }
 
-std::string read_passwd()
+std::string read_passwd(const char* path)
 {
     constexpr std::size_t most = 1'048'576;
-    const sys::unique_fd fd(::open("/etc/passwd", O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    const sys::unique_fd fd(::open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     std::string text;
     char buffer[4096];
     while (fd && text.size() < most) {

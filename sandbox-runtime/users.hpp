@@ -25,7 +25,7 @@ std::optional<std::uint32_t> parse_id(std::string_view text) noexcept;
 std::optional<account> find_by_name(std::string_view passwd, std::string_view name);
 std::optional<account> find_by_uid(std::string_view passwd, std::uint32_t uid);
 
-/// /etc/passwd, up to 1 MiB; empty when there is none.
-std::string read_passwd();
+/// The text of a passwd file, up to 1 MiB; empty when there is none.
+std::string read_passwd(const char* path = "/etc/passwd");
 
 }  // namespace keyhole::runtime

@@ -16,6 +16,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 namespace keyhole::proxy {
 
@@ -39,6 +40,9 @@ struct control_surface {
     std::function<std::uint64_t()> agent_connections;
     /// The prices in force. Any thread.
     std::function<metering::price_table_ptr()> prices = {};
+    /// Somebody without the right was refused (the peer's address, or what its kernel says of it). The
+    /// control thread.
+    std::function<void(std::string_view peer)> stranger = {};
 };
 
 class admin_server {

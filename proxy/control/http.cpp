@@ -1,7 +1,7 @@
 #include "proxy/control/http.hpp"
 
 #include "proxy/control/api.hpp"
-#include "proxy/net/bind.hpp"
+#include "proxy/net/peer.hpp"
 
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/post.hpp>
@@ -174,9 +174,11 @@ private:
         const beast::string_view raw = in.target();
         const std::string_view target(raw.data(), raw.size());
         if (door_ == control_door::metrics) co_return answer_metrics(room_->surface, method, target);
-        if (door_ == control_door::admin_socket && !trusted_)
+        if (door_ == control_door::admin_socket && !trusted_) {
+            tell_of_stranger();
             co_return error_answer(403,
                                    "only root and the user that keyhole runs as may use the admin socket");
+        }
         admin_request request;
         try {
             request = read_target(method, target);
@@ -188,6 +190,7 @@ private:
         request.authorized = carries_token(in, room_->token);
         request.body.assign(in.body().data(), in.body().size());
         admin_route way = route_admin(request);
+        if (way.refusal.status == 401) tell_of_stranger();
         if (way.handler == nullptr) co_return std::move(way.refusal);
         if (!way.reads_books) co_return answer_admin(way.handler, room_->surface, request);
         auto shared = std::make_shared<admin_request>(std::move(request));
@@ -196,6 +199,12 @@ private:
         };
         admin_answer answer = co_await elsewhere(room_, stream_.get_executor(), std::move(work));
         co_return answer;
+    }
+
+    /// Guessing at tokens shall not go unseen.
+    void tell_of_stranger()
+    {
+        if (room_->surface.stranger) room_->surface.stranger(peer_in_words(stream_.socket().native_handle()));
     }
 
     task<bool> write(admin_answer answer, unsigned version, bool head_only, bool keep_alive)

@@ -182,12 +182,4 @@ int bind_tcp(const config::tcp_address& at)
     return fd.release();
 }
 
-bool peer_is_administrator(int fd) noexcept
-{
-    ucred peer{};
-    socklen_t length = sizeof peer;
-    if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0 || length != sizeof peer) return false;
-    return peer.uid == 0 || peer.uid == ::geteuid();
-}
-
 }  // namespace keyhole::proxy

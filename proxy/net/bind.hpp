@@ -32,7 +32,4 @@ int bind_tcp(const config::tcp_address& at);
 /// Removes the file at `path` if it is still the socket that was bound.
 void remove_socket(const std::string& path, ino_t inode) noexcept;
 
-/// The kernel's word on who connected to a unix socket: root, or our own user.
-bool peer_is_administrator(int descriptor) noexcept;
-
 }  // namespace keyhole::proxy

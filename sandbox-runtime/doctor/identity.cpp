@@ -1,6 +1,7 @@
 #include "bridge/system.hpp"
 #include "sandbox-runtime/doctor/looks.hpp"
 #include "sandbox-runtime/environment.hpp"
+#include "sandbox-runtime/name.hpp"
 #include "sandbox-runtime/provider_keys.hpp"
 #include "sandbox-runtime/users.hpp"
 
@@ -30,7 +31,8 @@ void look_at_ids(report& r, const std::string& status)
              "gid " + std::to_string(::getegid()) + ", groups " + (groups.empty() ? "none" : groups),
              "the agent is in group 0, which owns much of an image",
              "start with --user 1000:1000, not --user 1000");
-    const auto entry = find_by_uid(read_passwd(), ::geteuid());
+    auto entry = find_by_uid(read_passwd(), ::geteuid());
+    if (!entry) entry = find_by_uid(read_passwd(extra_users_file), ::geteuid());
     r.note("name", entry ? entry->name : "no line in /etc/passwd; USER is what programs have to go by");
 }
 

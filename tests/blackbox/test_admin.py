@@ -5,7 +5,7 @@ import os
 import secrets
 import unittest
 
-from harness import BlackBox, Keyhole, chat_body, free_port
+from harness import BlackBox, Keyhole, chat_body, free_port, wait_until
 from wire import call
 
 
@@ -86,6 +86,16 @@ class GhostProxy(BlackBox):
             for method, path in (("GET", "/v1/sessions"), ("POST", "/v1/sessions"), ("GET", "/admin/v1/sessions"), ("GET", "/admin/v1/usage")):
                 with self.subTest(f"{method} {path} {headers}"):
                     self.assertEqual(call(("127.0.0.1", self.admin_port), method, path, headers).status, 401)
+
+    def test_guesses_at_the_admin_token_are_seen_in_the_log_and_do_not_flood_it(self):
+        def lines():
+            return [e for e in map(json.loads, self.keyhole.log_text().splitlines()) if e.get("msg", "").startswith("refused at the admin API")]
+        for guess in range(200):
+            call(("127.0.0.1", self.admin_port), "GET", "/admin/v1/sessions", [("authorization", f"Bearer guess-{guess}")])
+        seen = wait_until(lines, 10, "the line about a guess")
+        self.assertRegex(seen[0]["peer"], r"^127\.0\.0\.1:\d+$")
+        self.assertLess(len(seen), 100)
+        self.assertNotIn("guess-", self.keyhole.log_text())
 
     def test_a_registered_session_does_not_outlive_the_process(self):
         told = self.registration()

@@ -1,4 +1,5 @@
 #include "bridge/options.hpp"
+#include "tests/support/main_arguments.hpp"
 
 #include <gtest/gtest.h>
 
@@ -16,17 +17,10 @@ struct parsed {
 parsed parse(std::vector<std::string> words, std::vector<std::string> environment = {})
 {
     words.insert(words.begin(), "keyhole-bridge");
-    const auto pointers = [](std::vector<std::string>& from) {
-        std::vector<char*> out;
-        for (std::string& each : from)
-            out.push_back(each.data());
-        out.push_back(nullptr);
-        return out;
-    };
-    std::vector<char*> argv = pointers(words);
-    std::vector<char*> envp = pointers(environment);
+    test::main_arguments argv(std::move(words));
+    test::main_arguments envp(std::move(environment));
     parsed p;
-    p.result = parse_options(static_cast<int>(words.size()), argv.data(), envp.data(), p.values, p.error);
+    p.result = parse_options(argv.count(), argv.values(), envp.values(), p.values, p.error);
     return p;
 }
 

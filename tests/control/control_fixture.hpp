@@ -6,6 +6,7 @@
 #include "metering/ledger.hpp"
 #include "metering/metrics.hpp"
 #include "proxy/control/admin.hpp"
+#include "tests/support/temp_dir.hpp"
 
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/post.hpp>
@@ -30,38 +31,7 @@ namespace keyhole::proxy::test {
 
 using nlohmann::json;
 
-class temp_dir {
-public:
-    temp_dir()
-    {
-        std::string name = "/tmp/kh-admin-XXXXXX";
-        if (::mkdtemp(name.data()) == nullptr) std::abort();
-        path_ = name;
-    }
-    ~temp_dir()
-    {
-        std::error_code ignored;
-        std::filesystem::remove_all(path_, ignored);
-    }
-    temp_dir(const temp_dir&) = delete;
-    temp_dir& operator=(const temp_dir&) = delete;
-    std::string path() const { return path_; }
-    std::string operator/(const std::string& name) const { return path_ + '/' + name; }
-    /// Whether any file below holds these bytes.
-    bool holds(std::string_view needle) const
-    {
-        for (const auto& e : std::filesystem::recursive_directory_iterator(path_)) {
-            if (!e.is_regular_file()) continue;
-            std::ifstream in(e.path(), std::ios::binary);
-            const std::string all((std::istreambuf_iterator<char>(in)), {});
-            if (all.find(needle) != std::string::npos) return true;
-        }
-        return false;
-    }
-
-private:
-    std::string path_;
-};
+using keyhole::test::temp_dir;
 
 inline std::uint16_t free_port()
 {

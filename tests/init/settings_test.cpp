@@ -1,5 +1,6 @@
 #include "bridge/system.hpp"
 #include "sandbox-runtime/settings.hpp"
+#include "tests/support/main_arguments.hpp"
 
 #include <gtest/gtest.h>
 
@@ -15,17 +16,10 @@ struct parsed {
 parsed read(std::vector<std::string> words, std::vector<std::string> environment = {})
 {
     words.insert(words.begin(), "keyhole-init");
-    const auto pointers = [](std::vector<std::string>& from) {
-        std::vector<char*> out;
-        for (std::string& each : from)
-            out.push_back(each.data());
-        out.push_back(nullptr);
-        return out;
-    };
-    std::vector<char*> argv = pointers(words);
-    std::vector<char*> envp = pointers(environment);
+    test::main_arguments argv(std::move(words));
+    test::main_arguments envp(std::move(environment));
     parsed p;
-    p.result = read_settings(static_cast<int>(words.size()), argv.data(), envp.data(), p.values, p.error);
+    p.result = read_settings(argv.count(), argv.values(), envp.values(), p.values, p.error);
     return p;
 }
 

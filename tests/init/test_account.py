@@ -47,6 +47,24 @@ class Home(InitTest):
         self.assertEqual((home, written), ("/tmp/home-54321", "written"))
         self.assertIn("uid 54321 cannot write its home /root (Permission denied): HOME is /tmp/home-54321", said)
 
+    EXTRA_USERS = "mount -t tmpfs none /tmp -o mode=1777; mount -t tmpfs none /var/lib; ln -s /tmp/.extrausers /var/lib/extrausers"
+
+    def test_has_its_name_among_the_extra_users_where_the_image_has_the_module(self):
+        result = self.run_init("sh", "-c", 'cat /var/lib/extrausers/passwd; echo "$USER"', before=self.as_user(54321, temporary=self.EXTRA_USERS),
+                               env={"AGENT_UID": None, "AGENT_GID": None, "HOME": "/"})
+        line, user = result.stdout.splitlines()
+        self.assertEqual(line, f"{user}:x:54321:54321::/tmp/home-54321:/bin/sh", result.stderr)
+        self.assertNotIn("has no line", result.stderr)
+
+    def test_extra_users_that_somebody_else_prepared_are_not_written_into(self):
+        for trap in ("mkdir -m 0777 /tmp/.extrausers", "ln -s /var/lib /tmp/.extrausers; chmod 0777 /var/lib", "touch /tmp/.extrausers"):
+            with self.subTest(trap):
+                result = self.run_init("sh", "-c", "ls /var/lib /tmp/.extrausers; echo ended", before=self.as_user(54321, temporary=f"{self.EXTRA_USERS}; {trap}"),
+                                       env={"AGENT_UID": None, "AGENT_GID": None, "HOME": "/"})
+                self.assertIn("ended", result.stdout)
+                self.assertNotIn("passwd", result.stdout)
+                self.assertIn("uid 54321 has no line in /etc/passwd", result.stderr)
+
     def test_that_somebody_else_prepared_is_not_taken(self):
         trap = "mount -t tmpfs none /tmp -o mode=1777; mkdir -m 0777 /tmp/home-54321; mount -t tmpfs none /dev/shm -o mode=1777"
         (home, *_), _ = self.show(54321, env={"HOME": "/"}, temporary=trap)

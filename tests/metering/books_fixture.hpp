@@ -2,6 +2,7 @@
 #pragma once
 
 #include "metering/record.hpp"
+#include "tests/support/temp_dir.hpp"
 
 #include <gtest/gtest.h>
 
@@ -17,38 +18,7 @@
 
 namespace keyhole::metering::test {
 
-class temp_dir {
-public:
-    temp_dir()
-    {
-        std::string name = (std::filesystem::temp_directory_path() / "keyhole-books-XXXXXX").string();
-        if (::mkdtemp(name.data()) == nullptr) std::abort();
-        path_ = name;
-    }
-    ~temp_dir()
-    {
-        std::error_code ignored;
-        std::filesystem::remove_all(path_, ignored);
-    }
-    temp_dir(const temp_dir&) = delete;
-    temp_dir& operator=(const temp_dir&) = delete;
-
-    std::string path() const { return path_.string(); }
-    std::string operator/(const std::string& name) const { return (path_ / name).string(); }
-    /// Names of its entries that contain `part`.
-    std::vector<std::string> matching(const std::string& part) const
-    {
-        std::vector<std::string> names;
-        for (const auto& e : std::filesystem::directory_iterator(path_)) {
-            const std::string name = e.path().filename().string();
-            if (name.find(part) != std::string::npos) names.push_back(name);
-        }
-        return names;
-    }
-
-private:
-    std::filesystem::path path_;
-};
+using keyhole::test::temp_dir;
 
 inline std::string read_file(const std::string& path)
 {

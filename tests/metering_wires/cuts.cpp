@@ -95,19 +95,51 @@ void check_drained(const test_case& c, const reading& whole, std::size_t cut, cu
     }
 }
 
-/// How much of an answer a text is: its bytes, and for a tool call its name and the frame around it.
-double weight_of(const written_text& t)
-{
-    constexpr std::uint64_t call_frame = 40;
-    return static_cast<double>(t.bytes + t.call_bytes + t.calls * call_frame);
-}
-
+/// What the whole answer was billed, and how that is spread over it. Nobody but the provider knows the truth
+/// at a cut; these are its best models that don't use the estimate's own rules.
 struct truth {
     double input = 0;
     double output = 0;
-    double text_weight = 0;
     double before_text = 0;  ///< reasoning that nobody is shown comes first
+    double each_call = 0;    ///< tokens of a tool call's name and frame: what is billed beyond the text
+    double text = 0;         ///< tokens of the whole text
+    double bytes = 0;        ///< of the whole text, over which they are spread evenly
+    double events = 0;       ///< where each token came in an event of its own, they are spread over these
 };
+
+/// As many events with text as tokens were billed: there the events that passed are no model of the truth,
+/// they are the truth. One or two tokens more end the answer.
+bool a_token_an_event(const written_text& t, std::int64_t billed)
+{
+    const auto deltas = static_cast<std::int64_t>(t.deltas);
+    return t.calls == 0 && t.sealed == 0 && deltas <= billed && billed <= deltas + 2;
+}
+
+truth truth_of(const test_case& c, const written_text& whole, bool hidden)
+{
+    constexpr double bytes_a_token = 4;
+    truth t{.input = static_cast<double>(c.expected.input),
+            .output = static_cast<double>(c.expected.output),
+            .bytes = static_cast<double>(whole.bytes)};
+    if (hidden) t.before_text = std::min(static_cast<double>(c.expected.reasoning), t.output);
+    t.text = t.output - t.before_text;
+    if (whole.calls > 0) {
+        const double beyond = std::clamp(t.text - t.bytes / bytes_a_token, 0.0, t.text);
+        t.each_call = beyond / static_cast<double>(whole.calls);
+        t.text -= beyond;
+    }
+    if (a_token_an_event(whole, c.expected.output)) t.events = static_cast<double>(whole.deltas);
+    return t;
+}
+
+/// Of the part that passed; 0: it says nothing yet.
+double true_output(const truth& t, const written_text& passed)
+{
+    if (passed.bytes == 0 && passed.calls == 0) return 0;
+    double share = t.bytes > 0 ? static_cast<double>(passed.bytes) / t.bytes : 0;
+    if (t.events > 0) share = static_cast<double>(passed.deltas) / t.events;
+    return std::round(t.before_text + static_cast<double>(passed.calls) * t.each_call + t.text * share);
+}
 
 struct samples_of_case {
     std::vector<double> output;
@@ -131,16 +163,14 @@ void check_cancelled(const test_case& c, std::string_view request, const truth& 
         report.wrong.push_back(words(c.name, " cancelled after byte ", cut, ": unmarked"));
     if (k.source == usage_source::provider && !r.terminal)
         report.wrong.push_back(words(c.name, " cancelled after byte ", cut, ": passed off as final"));
-    if (r.terminal || t.text_weight <= 0) return;
-    const double share = weight_of(r.text) / t.text_weight;
-    const double true_output = std::round(t.before_text + (t.output - t.before_text) * share);
-    if (share <= 0) return;
-    if (true_output < least_truth) return;
-    errors.bias.push_back((static_cast<double>(n.all_output()) - true_output) / true_output);
-    errors.output.push_back(error_of(static_cast<double>(n.all_output()), true_output));
-    if (!request.empty() || r.source != usage_source::none) {
-        errors.row.push_back(error_of(static_cast<double>(n.total()), t.input + true_output));
-    }
+    if (r.terminal) return;
+    const double billed = true_output(t, r.text);
+    if (billed < least_truth) return;
+    const auto said = static_cast<double>(n.all_output());
+    errors.bias.push_back((said - billed) / billed);
+    errors.output.push_back(error_of(said, billed));
+    if (!request.empty() || r.source != usage_source::none)
+        errors.row.push_back(error_of(static_cast<double>(n.total()), t.input + billed));
 }
 
 /// The same half on every machine.
@@ -179,12 +209,9 @@ void run_one(const std::filesystem::path& directory, const cut_options& o, cut_r
         c.expected.present && !c.expected.ambiguous && !c.expected.error && c.expected.output > 0;
     truth t;
     if (usable) {
-        t = {.input = static_cast<double>(c.expected.input),
-             .output = static_cast<double>(c.expected.output),
-             .text_weight = weight_of(whole.text)};
         seen.hidden =
             static_cast<double>(c.expected.reasoning) * 1000 > static_cast<double>(whole.text.millitokens);
-        if (seen.hidden) t.before_text = std::min(static_cast<double>(c.expected.reasoning), t.output);
+        t = truth_of(c, whole.text, seen.hidden);
         const auto estimate = static_cast<double>(estimate_output(c.format, whole.text, true));
         if (t.output >= least_truth) seen.whole = error_of(estimate, t.output);
         if (!request.empty() && t.input >= least_truth)
@@ -300,7 +327,7 @@ void print_cases(const cut_report& r, std::ostream& out)
 
 void print(const cut_report& r, std::ostream& out)
 {
-    out << "output at every cut (relative error against billed tokens x share of text)\n";
+    out << "output at every cut (relative error against what had been billed by then)\n";
     print_line("all", all_cuts(r, [](const cut_case&) { return true; }), out);
     print_line("all that show what they bill", all_cuts(r, shows_what_it_bills), out);
     print_line("- one half, by a hash of the name",

@@ -1,7 +1,6 @@
 // "The agent hangs up" at any byte of a recorded stream, at the level of the meter: what the row would say
 // when the provider is drained (exact, always) and when it is hung up on as well (marked, and how far from
-// the truth). The truth of a cut answer is the billed output times the share of the text that had passed;
-// nobody but the provider knows it better.
+// the truth). What had been billed at a cut is a model (`truth` in cuts.cpp): nobody but the provider knows.
 #pragma once
 
 #include "corpus.hpp"

@@ -41,7 +41,7 @@ int main(int argc, char** argv)
     }
     if (directory.empty()) {
         std::cerr << "usage: keyhole-cuts DIRECTORY [--only SUBSTRING] [--every-byte N] [--offsets N] "
-                     "[--features]\n";
+                     "[--cases] [--features]\n";
         return 2;
     }
     try {

@@ -1,4 +1,4 @@
-#include "sandbox-runtime/account.hpp"
+#include "sandbox-runtime/name.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,0 +1,106 @@
+#include "sandbox-runtime/name.hpp"
+
+#include "bridge/system.hpp"
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+namespace keyhole::runtime {
+namespace {
+
+// A file of the container's own layer or of a tmpfs: never the host's.
+bool is_ours(int fd) noexcept
+{
+    struct stat file{};
+    struct stat root{};
+    struct statfs system{};
+    if (::fstat(fd, &file) != 0 || !S_ISREG(file.st_mode) || ::stat("/", &root) != 0 ||
+        ::fstatfs(fd, &system) != 0)
+        return false;
+    return file.st_dev == root.st_dev || system.f_type == TMPFS_MAGIC;
+}
+
+// 0, or why it could not be done. An empty line only asks.
+int add_to_passwd(const std::string& line, bool after_newline) noexcept
+{
+    const sys::unique_fd fd(::open("/etc/passwd", O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+    if (!fd) return errno;
+    if (!is_ours(fd.get())) return EXDEV;
+    if (line.empty()) return 0;
+    const std::string text = (after_newline ? "" : "\n") + line;
+    return ::write(fd.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()) ? 0 : EIO;
+}
+
+// Where glibc's module for extra users looks; in our images a link to a place on a tmpfs.
+constexpr const char* extra_users = "/var/lib/extrausers";
+
+std::string target_of(const char* link)
+{
+    std::array<char, 256> target{};
+    const ssize_t n = ::readlink(link, target.data(), target.size() - 1);
+    return n > 0 ? std::string(target.data(), static_cast<std::size_t>(n)) : std::string(link);
+}
+
+// True once the file of extra users has the line. The directory is made here or was made by this user: in a
+// /tmp that others share, nobody else's is written into and no link is followed.
+bool add_to_extra_users(const std::string& line) noexcept
+{
+    struct stat info{};
+    if (::lstat(extra_users, &info) != 0) return false;
+    const std::string where = target_of(extra_users);
+    ::mkdir(where.c_str(), 0755);
+    const sys::unique_fd directory(::open(where.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (!directory || ::fstat(directory.get(), &info) != 0 || info.st_uid != ::geteuid() ||
+        (info.st_mode & 022) != 0)
+        return false;
+    ::fchmod(directory.get(), 0755);  // whatever the umask
+    constexpr int flags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC;
+    const sys::unique_fd file(::openat(directory.get(), "passwd", flags, 0644));
+    return file && ::fchmod(file.get(), 0644) == 0 &&
+           ::write(file.get(), line.data(), line.size()) == static_cast<ssize_t>(line.size());
+}
+
+}  // namespace
+
+std::string reason_of(int error)
+{
+    return error == EROFS ? "the file system is read-only" : std::strerror(error);
+}
+
+std::string passwd_line(const account& who)
+{
+    for (const std::string* part : {&who.name, &who.home, &who.shell})
+        for (const char c : *part)
+            if (c == ':' || static_cast<unsigned char>(c) < 0x20 || c == 0x7F) return {};
+    if (who.name.empty()) return {};
+    return who.name + ":x:" + std::to_string(who.uid) + ":" + std::to_string(who.gid) + "::" + who.home +
+           ":" + (who.shell.empty() ? "/bin/sh" : who.shell) + "\n";
+}
+
+void settle_name(settings& s, std::string_view passwd)
+{
+    if (find_by_uid(passwd, s.agent.uid)) return;
+    const std::string id = std::to_string(s.agent.uid);
+    if (s.agent.name.empty() || find_by_name(passwd, s.agent.name))
+        s.agent.name = find_by_name(passwd, "agent") ? "agent-" + id : "agent";
+    const std::string line = passwd_line(s.agent);
+    if (line.empty()) return;
+    const int error = add_to_passwd(s.adopt ? line : std::string(), passwd.empty() || passwd.back() == '\n');
+    if (s.adopt && error == 0) return;
+    if (add_to_extra_users(line)) return;
+    const std::string why = error == 0       ? "KEYHOLE_ADOPT=1 gives it one"
+                            : error == EXDEV ? "and it gets none: the file is mounted from elsewhere"
+                                             : "and it gets none: " + reason_of(error);
+    sys::say(
+        {"uid ", id, " has no line in /etc/passwd (", why, "). USER is ", s.agent.name,
+         ", which most programs take; for those that do not (ssh, whoami) mount a passwd file with the line ",
+         std::string_view(line).substr(0, line.size() - 1)});
+}
+
+}  // namespace keyhole::runtime
