@@ -8,14 +8,6 @@
 namespace keyhole::proxy {
 namespace {
 
-/// A stream that waits holds no buffer.
-constexpr receiver::room buffer_when_needed{[](void* r) {
-                                                auto& into = *static_cast<relaying*>(r);
-                                                return asio::mutable_buffer(into.raw() + into.have,
-                                                                            into.room - into.have);
-                                            },
-                                            [](void* r) noexcept { static_cast<relaying*>(r)->rest(); }};
-
 constexpr std::size_t much_at_once = 2048;  // several events: their sender is faster than this relay
 
 }  // namespace
@@ -33,9 +25,9 @@ task<std::size_t> read_some(relaying& r, error_code& ec)
     if (n == 0 && !ec && may_rest) {
         r.reads_in_a_row = 0;
         r.rest();
-        co_await line.receive(buffer_when_needed, &r);
-        ec = line.got().error();
-        n = line.got().bytes();
+        auto [waited] = co_await line.socket().async_wait(tcp_socket::wait_read, as_result);
+        ec = waited;
+        if (!ec) n = line.read_at_once(r.raw() + r.have, r.room - r.have, ec);
     }
     if (n == 0 && !ec) {
         r.reads_in_a_row = 0;

@@ -7,10 +7,7 @@
 
 namespace keyhole::proxy::upstream {
 
-link::link(asio::io_context& loop, endpoint_ptr to)
-    : to_(std::move(to)), socket_(loop.get_executor()), receiver_(loop)
-{
-}
+link::link(executor ex, endpoint_ptr to) : to_(std::move(to)), socket_(ex) {}
 
 link::~link()
 {

@@ -2,7 +2,6 @@
 // AsyncReadStream and AsyncWriteStream, so that one relay serves both. Thread rule: its worker only.
 #pragma once
 
-#include "proxy/net/receiver.hpp"
 #include "proxy/net/task.hpp"
 #include "proxy/upstream/endpoint.hpp"
 
@@ -23,7 +22,7 @@ class link {
 public:
     using executor_type = executor;
 
-    link(asio::io_context& loop, endpoint_ptr to);
+    link(executor ex, endpoint_ptr to);
     ~link();
     link(const link&) = delete;
     link& operator=(const link&) = delete;
@@ -67,10 +66,6 @@ public:
     std::size_t read_at_once(char* into, std::size_t size, error_code& ec) noexcept;
     std::size_t write_at_once(std::span<const asio::const_buffer> pieces) noexcept;
 
-    /// Waits for bytes without holding a buffer; not where TLS stands between.
-    auto receive(receiver::room where, void* owner) { return receiver_.receive(socket_, where, owner); }
-    const receiver& got() const noexcept { return receiver_; }
-
     /// Nothing to read and the peer still there: fit for another request.
     bool quiet() noexcept;
     /// Ends every wait on it; it can't be used any more.
@@ -83,7 +78,6 @@ public:
 private:
     endpoint_ptr to_;
     tcp_socket socket_;
-    receiver receiver_;
     std::optional<asio::ssl::stream<tcp_socket&>>
         tls_;  ///< constructed in place: move-assigning one leaks on Boost 1.81
 };

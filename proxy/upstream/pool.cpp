@@ -155,7 +155,7 @@ task<leased> pool::connect(endpoint_ptr to, attempt* current)
         names_[name] = {addresses, clock::now() + name_lifetime};
     }
 
-    auto fresh = std::make_unique<link>(io_, to);
+    auto fresh = std::make_unique<link>(io_.get_executor(), to);
     current->made = fresh.get();
     error_code last = asio::error::host_not_found;
     bool connected = false;
@@ -181,7 +181,6 @@ task<leased> pool::connect(endpoint_ptr to, attempt* current)
         co_return out;
     }
     fresh->socket().set_option(asio::socket_base::keep_alive(true), last);
-    receiver::prepare(fresh->socket().native_handle());
 
     if (to->tls) {
         auto& stream = fresh->start_tls();
