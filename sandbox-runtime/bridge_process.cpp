@@ -15,6 +15,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -24,6 +25,7 @@ namespace {
 constexpr int ready_limit_ms = 10'000;
 constexpr int last_delay_ms = 1000;
 constexpr std::int64_t healthy_ms = 10'000;
+const std::string own_program = "/proc/self/exe";
 
 // A socket that only its group may use: the bridge joins that group, the agent does not.
 std::vector<std::uint32_t> groups_for(const std::string& socket)
@@ -97,7 +99,27 @@ int bridge_process::bind(std::string& error)
                 "none, which has it up";
         return sys::exit_unavailable;
     }
+    const std::string& path = settings_.bridge_is_own_program ? own_program : settings_.bridge_program;
+    program_ = sys::unique_fd(::open(path.c_str(), O_PATH | O_CLOEXEC));
+    if (!program_ || ::fstat(program_.get(), &program_was_) != 0) {
+        error = "there is no bridge program at " + settings_.bridge_program + " (" + std::strerror(errno) +
+                "); copy keyhole-bridge into the image beside keyhole-init";
+        return sys::exit_unavailable;
+    }
     return bridge::listen_on_loopback(settings_.port, listeners_, error) ? 0 : sys::exit_unavailable;
+}
+
+// Whoever owns the file could write another program into it. Into the file that PID 1 itself runs the kernel
+// lets nobody write.
+bool bridge_process::was_tampered_with() const noexcept
+{
+    struct stat now{};
+    if (::fstat(program_.get(), &now) != 0) return true;
+    const bool agent_may =
+        settings_.agent.uid == 0 || now.st_uid == settings_.agent.uid || (now.st_mode & 022) != 0;
+    return agent_may && !settings_.bridge_is_own_program &&
+           (now.st_ctim.tv_sec != program_was_.st_ctim.tv_sec ||
+            now.st_ctim.tv_nsec != program_was_.st_ctim.tv_nsec);
 }
 
 int bridge_process::start(int signal_fd, std::string& error)
@@ -148,6 +170,12 @@ int bridge_process::wait_until_ready(int ready_fd, int signal_fd, std::string& e
 
 bool bridge_process::spawn(int ready_fd, std::string& error)
 {
+    if (was_tampered_with()) {
+        listeners_.clear();  // a refused connection says more than one that nobody accepts
+        wanted_ = false;
+        error = settings_.bridge_program + " was changed since the start; nothing is given to it";
+        return false;
+    }
     int token_pipe[2] = {-1, -1};
     if (!token_.empty()) {
         // 512 bytes fit into any pipe: this does not block.
@@ -203,7 +231,10 @@ bool bridge_process::spawn(int ready_fd, std::string& error)
     ::sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
     char* no_environment[] = {nullptr};
-    ::execve(settings_.bridge_program.c_str(), argv.data(), no_environment);
+    // By descriptor: by now its name may mean another program, of the agent's.
+    ::syscall(SYS_execveat, program_.get(), "", argv.data(), no_environment, AT_EMPTY_PATH);
+    // An emulator.
+    if (errno == ENOSYS) ::execve(settings_.bridge_program.c_str(), argv.data(), no_environment);
     fail(settings_.bridge_program, sys::exit_not_found);
 }
 
@@ -235,6 +266,7 @@ void bridge_process::on_timer()
     std::string error;
     if (spawn(-1, error)) return;
     sys::say({"the bridge cannot be started: ", error});
+    if (!wanted_) return;
     start_again_ms_ = sys::now_ms() + last_delay_ms;
 }
 

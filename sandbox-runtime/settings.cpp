@@ -208,7 +208,8 @@ settings_result read_settings(int argc, char** argv, char** envp, settings& out,
         out.workdir_was_named = true;
     }
     if (const auto file = raw_value(envp, "SESSION_TOKEN_FILE"); !file.empty()) out.token_file = file;
-    if (out.bridge_program.empty()) out.bridge_program = find_bridge();
+    out.bridge_was_named = !out.bridge_program.empty();
+    if (!out.bridge_was_named) out.bridge_program = find_bridge();
     out.single_uid = out.single_uid || is_on(raw_value(envp, "KEYHOLE_SINGLE_UID"));
     out.hand_off = raw_value(envp, "KEYHOLE_HAND_OFF");
     out.allowed_secrets = split_words(raw_value(envp, "KEYHOLE_ALLOW_SECRETS"));

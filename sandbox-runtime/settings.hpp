@@ -33,6 +33,8 @@ struct settings {
     bool workdir_was_named = false;
     std::string token_file = "/run/secrets/session_token";
     std::string bridge_program;
+    bool bridge_was_named = false;
+    bool bridge_is_own_program = false;  ///< one file for both: argv[0] chooses
     std::vector<std::string> allowed_secrets;
     std::vector<std::string> kept_variables;
     std::string hand_off;  ///< yes or no for the bridge; empty: its default
