@@ -27,6 +27,13 @@ using namespace keyhole::runtime;
 
 namespace {
 
+// In a file that is both programs, the bridge is this very file: argv[0] chooses.
+#if defined(KEYHOLE_ONE_FILE)
+constexpr bool bridge_is_this_file = true;
+#else
+constexpr bool bridge_is_this_file = false;
+#endif
+
 int stop(int code, std::string_view why)
 {
     sys::complain({why});
@@ -39,16 +46,13 @@ bool is_socket(const std::string& path)
     return ::stat(path.c_str(), &info) == 0 && S_ISSOCK(info.st_mode);
 }
 
-enum class wait_result { present, absent, stopped };
-
-wait_result wait_for_socket(const std::string& path, int seconds, int signal_fd)
+// 0, or the signal that came instead.
+int wait_for_socket(const std::string& path, int seconds, int signal_fd)
 {
     const std::int64_t until = sys::now_ms() + std::int64_t{seconds} * 1000;
-    while (!is_socket(path)) {
-        if (sys::now_ms() >= until) return wait_result::absent;
-        if (stop_signal(signal_fd, 20) != 0) return wait_result::stopped;
-    }
-    return wait_result::present;
+    while (!is_socket(path) && sys::now_ms() < until)
+        if (const int signal = stop_signal(signal_fd, 20); signal != 0) return signal;
+    return 0;
 }
 
 // A child looks, because only the kernel knows all the ways a file can be readable.
@@ -78,9 +82,11 @@ bool hide_token_file(const settings& s)
 int run(settings& s, environment& env, const sys::locked_bytes& token, const sys::unique_fd& signals)
 {
     const bool expected = !token.empty() || s.socket_was_named || expects_a_proxy(env);
-    const wait_result socket = wait_for_socket(s.socket, expected ? s.proxy_wait_seconds : 0, signals.get());
-    if (socket == wait_result::stopped) return stop(128 + SIGTERM, "stopped before the agent was started");
-    if (expected && socket == wait_result::absent)
+    if (const int signal = wait_for_socket(s.socket, expected ? s.proxy_wait_seconds : 0, signals.get());
+        signal != 0)
+        return stop(128 + signal, "stopped before the agent was started");
+    const bool has_socket = is_socket(s.socket);
+    if (expected && !has_socket)
         return stop(sys::exit_no_proxy, "a model proxy is expected (a base URL, a session token or "
                                         "LLM_PROXY_SOCKET is set), but there is no "
                                         "socket at " +
@@ -91,14 +97,14 @@ int run(settings& s, environment& env, const sys::locked_bytes& token, const sys
 
     bridge_process bridge(s, token);
     std::string error;
-    if (socket == wait_result::present)
+    if (has_socket)
         if (const int code = bridge.bind(error); code != 0) return stop(code, error);
     settle_account(s, env);
     // Before anything of the agent's runs.
     keep_only_supervising_capabilities();
-    if (socket == wait_result::present) {
+    if (has_socket) {
         if (const int code = bridge.start(signals.get(), error); code != 0) {
-            clear_up(-1, bridge, signals.get(), 0);
+            clear_up(-1, bridge, s, 0);
             return stop(code, error);
         }
         add_client_defaults(env, s.port);
@@ -107,10 +113,10 @@ int run(settings& s, environment& env, const sys::locked_bytes& token, const sys
     const terminal tty;
     const agent_start started = start_agent(s, env, tty);
     if (started.pid < 0) {
-        clear_up(-1, bridge, signals.get(), 0);
+        clear_up(-1, bridge, s, 0);
         return stop(started.exit_code, started.error);
     }
-    return supervise(started.pid, bridge, signals.get(), tty, s);
+    return supervise(started.pid, bridge, tty, s);
 }
 
 int prepare_and_run(int argc, char** argv, char** envp)
@@ -132,6 +138,7 @@ int prepare_and_run(int argc, char** argv, char** envp)
     case settings_result::run:
         break;
     }
+    s.bridge_is_own_program = bridge_is_this_file && !s.bridge_was_named;
     sys::locked_bytes token;
     const token_result taken = take_session_token(envp, s.token_file, token);
     environment env(envp, s.kept_variables, s.dropped_variables);
