@@ -27,13 +27,23 @@ constexpr int last_delay_ms = 1000;
 constexpr std::int64_t healthy_ms = 10'000;
 const std::string own_program = "/proc/self/exe";
 
-// A socket that only its group may use: the bridge joins that group, the agent does not.
+// A socket, or a directory on the way to it, that only its group may use: the bridge joins that group, the
+// agent does not.
 std::vector<std::uint32_t> groups_for(const std::string& socket)
 {
+    std::vector<std::uint32_t> groups;
+    const auto join = [&groups](const struct stat& info, unsigned for_group, unsigned for_all) {
+        const bool by_group =
+            (info.st_mode & for_group) != 0 && (info.st_mode & for_all) == 0 && info.st_gid != 0;
+        if (by_group && std::find(groups.begin(), groups.end(), info.st_gid) == groups.end())
+            groups.push_back(info.st_gid);
+    };
     struct stat info{};
-    if (::stat(socket.c_str(), &info) != 0) return {};
-    const bool by_group = (info.st_mode & S_IWGRP) != 0 && (info.st_mode & S_IWOTH) == 0 && info.st_gid != 0;
-    return by_group ? std::vector<std::uint32_t>{info.st_gid} : std::vector<std::uint32_t>{};
+    for (std::size_t slash = socket.find('/', 1); slash != std::string::npos;
+         slash = socket.find('/', slash + 1))
+        if (::stat(socket.substr(0, slash).c_str(), &info) == 0) join(info, S_IXGRP, S_IXOTH);
+    if (::stat(socket.c_str(), &info) == 0) join(info, S_IWGRP, S_IWOTH);
+    return groups;
 }
 
 void keep_over_exec(int fd) noexcept

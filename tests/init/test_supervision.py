@@ -42,9 +42,49 @@ class ExitCodes(InitTest):
         code = "import sys; print(sys.argv[1:])"
         self.assertEqual(self.run_init(PYTHON, "-c", code, *words).stdout.strip(), str(words))
 
+    def test_one_argument_is_one_program_not_a_line(self):
+        program = self.directory / "two words; ls"
+        program.write_text("#!/bin/sh\necho exact\n")
+        program.chmod(0o755)
+        self.assertEqual(self.run_init(str(program)).stdout, "exact\n")
+        line = self.run_init("echo hello | wc")
+        self.assertEqual((line.returncode, line.stdout), (127, ""))
+        self.assertIn("sh -c", line.stderr)
+        self.assertIn("doctor: not found", self.run_init("doctor").stderr)
+
     def test_command_and_arguments_may_come_from_the_environment(self):
         result = self.run_init("false", env={"AGENT_COMMAND": "echo", "AGENT_ARGS": "hello from sandbox"})
         self.assertEqual(result.stdout, "hello from sandbox\n")
+
+
+class WorkingDirectory(InitTest):
+    def start_in(self, place, **env):
+        return self.run_init("pwd", before=["env", "-C", str(place)], env={"AGENT_WORKDIR": None, **env})
+
+    def test_is_the_containers(self):
+        place = self.directory / "app"
+        place.mkdir()
+        place.chmod(0o755)
+        result = self.start_in(place)
+        self.assertEqual((result.stdout.strip(), result.stderr), (str(place), ""))
+
+    def test_is_what_the_agent_was_told_before_the_containers(self):
+        self.assertEqual(self.start_in(self.directory, AGENT_WORKDIR="/usr").stdout, "/usr\n")
+
+    def test_that_the_agent_cannot_enter_is_said(self):
+        place = self.directory / "closed"
+        place.mkdir(mode=0o700)
+        result = self.start_in(place)
+        self.assertNotIn(str(place), result.stdout)
+        self.assertRegex(result.stderr, "the working directory .*/closed cannot be entered by uid 1000 .Permission denied.")
+
+    def test_that_only_a_descriptor_of_the_engine_leads_to_is_not_taken(self):
+        outside = self.directory / "outside"
+        outside.mkdir()
+        before = ["sh", "-c", f'cd {outside} && mount -t tmpfs none {self.directory}/llm-sock && rmdir {outside} && exec "$@"', "sh"]
+        result = self.run_init("pwd", before=before, env={"AGENT_WORKDIR": None})
+        self.assertNotIn("outside", result.stdout)
+        self.assertEqual(result.returncode, 0, result.stderr)
 
 
 class Signals(InitTest):
@@ -142,6 +182,16 @@ class Children(InitTest):
         result = self.run_init("sh", "-c", script, options=["--grace", "1"])
         self.assertEqual(result.returncode, 5)
         self.assertIn("asked", marker.read_text())
+        self.assertLess(time.monotonic() - started, 6)
+
+    def test_that_cannot_be_signalled_are_not_waited_for(self):
+        """Root without CAP_KILL: kill(-1) says that all went well."""
+        self.start_proxy()
+        sets = "-all,+setuid,+setgid"
+        started = time.monotonic()
+        result = self.run_init("sh", "-c", "sleep 60 & exit 4", options=["--grace", "8"],
+                               before=["sh", "-c", f'ip link set lo up; exec setpriv --bounding-set={sets} --inh-caps={sets} "$@"', "sh"])
+        self.assertEqual(result.returncode, 4, result.stderr)
         self.assertLess(time.monotonic() - started, 6)
 
     def test_no_leftovers_no_waiting(self):
@@ -324,6 +374,17 @@ class Bridge(InitTest):
         process.communicate("go\n", timeout=LIMIT)
         self.assertEqual(process.returncode, 0)
 
+    def test_joins_the_group_of_a_directory_that_only_its_group_may_search(self):
+        """Root without CAP_DAC_OVERRIDE cannot look into it either."""
+        self.start_proxy(mode=0o660)
+        os.chown(self.socket_directory / "llm.sock", 997, 4242)
+        os.chown(self.socket_directory, 997, 4242)
+        self.socket_directory.chmod(0o750)
+        sets = "-all,+setuid,+setgid,+kill"
+        up = ["ip", "link", "set", "lo", "up"]
+        result = self.run_init(PYTHON, "-c", GET, before=["sh", "-c", f'{" ".join(up)}; exec setpriv --bounding-set={sets} --inh-caps={sets} "$@"', "sh"])
+        self.assertEqual(result.returncode, 0, result.stderr)
+
     def test_joins_the_group_of_a_socket_that_only_its_group_may_use(self):
         proxy = self.start_proxy(mode=0o660)
         os.chown(self.socket_directory / "llm.sock", 0, 4242)
@@ -342,6 +403,28 @@ class FailsClosed(InitTest):
             self.assertEqual(result.returncode, 1)
             self.assertIn("tmpfs", result.stderr)
             self.assertEqual(result.stdout, "")
+
+    def test_when_the_sockets_directory_is_closed_whether_a_proxy_is_expected_or_not(self):
+        if not self.namespaces:
+            self.skipTest("needs root")
+        self.start_proxy()
+        os.chown(self.socket_directory, 997, 4242)
+        self.socket_directory.chmod(0o750)
+        for env in ({"SESSION_TOKEN": TOKEN}, {}):
+            result = self.run_init("echo", "ran", before=AS_USER, env=env)
+            self.assertEqual((result.returncode, result.stdout), (1, ""), result.stderr)
+            self.assertIn("(owner 997:4242, mode 0750)", result.stderr)
+            self.assertIn("--group-add 4242", result.stderr)
+
+    def test_when_the_socket_is_closed_and_says_who_asked(self):
+        if not self.namespaces:
+            self.skipTest("needs root")
+        self.start_proxy(mode=0o660)
+        os.chown(self.socket_directory / "llm.sock", 997, 4242)
+        result = self.run_init("echo", "ran", before=AS_USER)
+        self.assertEqual((result.returncode, result.stdout), (1, ""), result.stderr)
+        self.assertIn("as uid 1000, gid 1000", result.stderr)
+        self.assertIn("--group-add 4242", result.stderr)
 
     def test_when_a_token_is_set_and_there_is_no_socket(self):
         result = self.run_init("echo", "ran", env={"SESSION_TOKEN": "kh_0123456789"})
