@@ -47,6 +47,10 @@ public:
     /// Its row is committed.
     void free_slot(std::uint32_t slot) noexcept;
 
+    /// After a busy time: gives the memory back that its slots' pages take. What they hold stays in the
+    /// file's page cache, where a later process finds it, too. Any thread, any time.
+    void rest() noexcept;
+
     /// Slots in use / in all.
     unsigned used() const noexcept;
     unsigned capacity() const noexcept;

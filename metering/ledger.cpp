@@ -140,6 +140,7 @@ struct ledger::impl {
 
 void ledger::impl::connect(int busy_ms)
 {
+    file = {};  // first: closing a file that was moved away removes the log of its old name
     ledger_writer fresh(path, sync, busy_ms);
     fresh.wait_for_locks(running_busy_ms);
     file = std::move(fresh);
@@ -160,23 +161,22 @@ void ledger::impl::announce(const record& row) const noexcept
 void ledger::impl::write_leftovers()
 {
     std::vector<journal::leftover> left = inflight.recover();
-    std::vector<record> rows;
     const std::int64_t now = now_us();
-    for (journal::leftover& l : left) {
-        if (l.row.end == outcome::interrupted && l.row.ended_us == 0) l.row.ended_us = now;
-        rows.push_back(l.row);
-    }
-    for (std::size_t at = 0; at < rows.size(); at += most_rows_per_commit) {
-        const std::size_t n = std::min(most_rows_per_commit, rows.size() - at);
-        const std::span<record> part(rows.data() + at, n);
-        const std::vector<std::size_t> inserted = file.write(part);
+    for (std::size_t at = 0; at < left.size(); at += most_rows_per_commit) {
+        const std::span part(left.data() + at, std::min(most_rows_per_commit, left.size() - at));
+        std::vector<const record*> rows;
+        for (journal::leftover& l : part) {
+            if (l.row.ended_us == 0) l.row.ended_us = now;
+            rows.push_back(&l.row);
+        }
+        const std::vector<std::size_t> inserted = file.write(rows);
         state.rows_written += inserted.size();
         ++state.commits;
         for (const std::size_t i : inserted) {
-            announce(part[i]);
+            announce(*rows[i]);
         }
-        for (std::size_t i = at; i < at + n; ++i) {
-            inflight.free_slot(left[i].slot);
+        for (const journal::leftover& l : part) {
+            inflight.free_slot(l.slot);
         }
     }
 }
@@ -189,13 +189,18 @@ bool ledger::impl::write_batch(std::unique_lock<std::mutex>& lock)
     const std::vector<std::uint32_t> slots(pending.begin(), pending.begin() + static_cast<std::ptrdiff_t>(n));
     lock.unlock();
 
-    std::vector<record> rows;
+    std::vector<const record*> rows;
+    std::deque<record> ended_now;  // what has no end gets the time of its commit
     std::vector<std::size_t> inserted;
     std::string failure;
     try {
         rows.reserve(n);
         for (const std::uint32_t slot : slots) {
-            rows.push_back(inflight.at(slot));
+            const record& r = inflight.at(slot);
+            rows.push_back(r.ended_us != 0 ? &r : &ended_now.emplace_back(r));
+        }
+        for (record& r : ended_now) {
+            r.ended_us = now_us();
         }
         if (!file || identity_of(path) != opened) connect(running_busy_ms);
         inserted = file.write(rows);
@@ -207,7 +212,7 @@ bool ledger::impl::write_batch(std::unique_lock<std::mutex>& lock)
     }
     if (failure.empty()) {
         for (const std::size_t i : inserted) {
-            announce(rows[i]);
+            announce(*rows[i]);
         }
     }
     lock.lock();

@@ -22,9 +22,8 @@ public:
 
     /// How long a later statement waits for other processes.
     void wait_for_locks(int busy_ms);
-    /// One transaction. Returns which rows were new; throws after rolling back. A row without an end gets the
-    /// time of its commit.
-    std::vector<std::size_t> write(std::span<record> rows);
+    /// One transaction. Returns which rows were new; throws after rolling back.
+    std::vector<std::size_t> write(std::span<const record* const> rows);
 
     /// Changes to the roll-ups, within the caller's transaction.
     void store(const rollups::pending& sums) { sums_.store(sums); }
@@ -33,9 +32,13 @@ public:
     explicit operator bool() const noexcept { return static_cast<bool>(db_); }
 
 private:
+    void insert_new(std::span<const record* const> rows);
+
     // Statements go before their connection.
     sqlite::connection db_;
-    sqlite::statement insert_;
+    sqlite::statement insert_;       ///< one row, which may be there already
+    sqlite::statement insert_new_;   ///< one that is not
+    sqlite::statement insert_many_;  ///< several that are not
     rollups::writer sums_;
 };
 

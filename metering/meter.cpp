@@ -5,6 +5,7 @@
 #include "metering/decode.hpp"
 #include "metering/eventstream.hpp"
 #include "metering/json_paths.hpp"
+#include "metering/known_events.hpp"
 #include "metering/numbers.hpp"
 #include "metering/sse.hpp"
 
@@ -112,7 +113,8 @@ private:
 
 struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
     impl(wire w, const answer_head& head)
-        : metered{w != wire::none || head.status >= 400}
+        : format{w}
+        , metered{w != wire::none || head.status >= 400}
         , said{promise_of(head.content_type)}
         , facts{w, head.status}
         , reader{paths_of(compiled(w)), facts}
@@ -173,7 +175,7 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
             json_lines(bytes);
             break;
         case framing::sse:
-            events.feed(bytes);
+            take_events(bytes);
             break;
         case framing::eventstream:
             messages.feed(bytes);
@@ -208,6 +210,24 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
             form = framing::opaque;
         if (form == framing::json) facts.one_body();
         return true;
+    }
+
+    /// Most events of a stream have a form that is known; the others are read.
+    void take_events(std::string_view bytes)
+    {
+        auto& known = known_events::of_thread(format);
+        while (!bytes.empty()) {
+            const bool whole = events.between_events();
+            std::size_t n = whole ? known.take(bytes, reader, facts) : 0;
+            if (n == 0) {
+                n = events.feed_event(bytes);
+                if (whole && lessons != 0 && events.between_events()) {
+                    --lessons;
+                    known.learn(bytes.substr(0, n), paths_of(compiled(format)));
+                }
+            }
+            bytes.remove_prefix(n);
+        }
     }
 
     /// One document a line; a line that is no JSON costs only itself.
@@ -299,6 +319,7 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
         }
     }
 
+    wire format;
     bool metered;
     promise said;
     framing form = framing::undecided;
@@ -306,6 +327,7 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
     bool started = false;
     bool finished = false;
     bool ending = false;
+    std::uint8_t lessons = 16;  ///< events from which forms are still learned: each costs another reading
     std::unique_ptr<content_decoder> decoder;
     answer_facts facts;
     json_reader reader;
