@@ -11,7 +11,6 @@ namespace keyhole::runtime {
 namespace {
 
 constexpr std::uint32_t usual_agent_id = 1000;
-constexpr std::uint32_t usual_bridge_id = 998;
 
 // What is neither stays what it was, and is wrong.
 bool read_switch(std::string_view text, bool& out)
