@@ -33,7 +33,7 @@ struct base_url {
 };
 
 // Who reads them: OpenAI's SDKs and all that copy them, LiteLLM and aider (…_API_BASE), Anthropic's SDKs and
-// Claude Code, Google's Gen AI SDKs, Anthropic on Bedrock, AWS's SDKs, Cohere's SDKs, Ollama's (whose servers
+// Claude Code, Google's Gen AI SDKs, Anthropic on Bedrock and on Vertex, AWS's SDKs, Cohere's SDKs, Ollama's (whose servers
 // use OLLAMA_HOST, too).
 constexpr base_url base_urls[] = {{"OPENAI_API_BASE", "/v1"},
                                   {"OPENAI_BASE_URL", "/v1"},
@@ -41,6 +41,7 @@ constexpr base_url base_urls[] = {{"OPENAI_API_BASE", "/v1"},
                                   {"ANTHROPIC_API_BASE", ""},
                                   {"GOOGLE_GEMINI_BASE_URL", ""},
                                   {"ANTHROPIC_BEDROCK_BASE_URL", ""},
+                                  {"ANTHROPIC_VERTEX_BASE_URL", "/v1"},
                                   {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME", ""},
                                   {"CO_API_URL", "", false},
                                   {"OLLAMA_HOST", "", false},

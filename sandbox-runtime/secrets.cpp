@@ -122,7 +122,8 @@ std::vector<wanted> read_manifest(std::string_view text, std::vector<std::string
     std::vector<wanted> out;
     while (!text.empty()) {
         const std::size_t end = std::min(text.find('\n'), text.size());
-        const std::string_view line = text.substr(0, end);
+        std::string_view line = text.substr(0, end);
+        if (line.ends_with('\r')) line.remove_suffix(1);
         text.remove_prefix(std::min(end + 1, text.size()));
         if (line.empty() || line.front() == '#') continue;
         const std::size_t tab = line.find('\t');

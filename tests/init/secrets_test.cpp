@@ -122,7 +122,7 @@ TEST_F(Secrets, DoNotRunCodeInEveryProgram)
 
 TEST_F(Secrets, FollowTheirManifestAndNothingElse)
 {
-    write("manifest", "# names\nFIRST\ts-0\nSECOND\ts-1\n\nTHIRD\tmissing\n");
+    write("manifest", "# names\nFIRST\ts-0\nSECOND\ts-1\r\n\nTHIRD\tmissing\n");
     write("s-0", "one\n");
     write("s-1", "two");
     write("s-2", "three");
