@@ -1,8 +1,10 @@
 #include "metering/event_skeleton.hpp"
 
 #include "metering/byte_scan.hpp"
+#include "metering/string_walk.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <charconv>
 #include <cstring>
 
@@ -17,31 +19,27 @@ bool is_number_char(char c) noexcept
     return (c >= '0' && c <= '9') || c == '-' || c == '+' || c == '.' || c == 'e' || c == 'E';
 }
 
+bool is_space(char c) noexcept
+{
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
 bool begins_number(char c) noexcept
 {
     return c == '-' || (c >= '0' && c <= '9');
 }
 
-bool is_hex(char c) noexcept
-{
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-}
-
 /// The closing quote of the string that p stands in; nullptr: none in sight, or something that a reader of
-/// the whole event had better judge.
+/// the whole had better judge.
 const char* string_end(const char* p, const char* end, bool& escaped) noexcept
 {
+    constexpr std::ptrdiff_t soon = 32;  // most strings are short and plain
+    const char* const stop = find_string_stop(p, end - p > soon ? p + soon : end);
     escaped = false;
-    for (;;) {
-        p = find_string_stop(p, end);
-        if (p == end) return nullptr;
-        if (*p == '"') return p;
-        if (*p != '\\' || end - p < 2 || static_cast<unsigned char>(p[1]) < 0x20) return nullptr;
-        escaped = true;
-        const bool unicode = p[1] == 'u';
-        if (unicode && (end - p < 6 || !std::all_of(p + 2, p + 6, is_hex))) return nullptr;
-        p += unicode ? 6 : 2;
-    }
+    if (stop != end && *stop == '"') return stop;
+    const walked_string walked = walk_string(p, end);
+    escaped = walked.escaped;
+    return walked.faulty ? nullptr : walked.end;
 }
 
 const char* number_end(const char* p, const char* end) noexcept
@@ -89,7 +87,7 @@ bool is_json(std::string_view text) noexcept
 /// Notes what a reader reports of a document whose values are their own numbers.
 class event_skeleton::recorder final : public json_sink {
 public:
-    explicit recorder(event_skeleton& form) : form_{form} {}
+    recorder(event_skeleton& form, const path_tree& tree) : form_{form}, tree_{tree} {}
 
     void on_begin(path_id id) override { note({.what = report_kind::begin, .id = id}); }
     void on_end(path_id id) override { note({.what = report_kind::end, .id = id}); }
@@ -106,6 +104,7 @@ public:
             note({.what = v.kind == type::string ? report_kind::text : report_kind::number,
                   .value = n,
                   .pieces = form_.values_[n].open,
+                  .steady = tree_.steady(id),
                   .id = id});
         } else {
             note({.what = report_kind::word, .word = v.kind, .truth = v.truth, .id = id});
@@ -123,6 +122,7 @@ private:
     }
 
     event_skeleton& form_;
+    const path_tree& tree_;
 };
 
 /// Takes a well-formed event apart.
@@ -135,7 +135,7 @@ public:
         if (!take_values(data)) return false;
         form_.text_ += event.substr(before + data.size());
 
-        recorder notes{form_};
+        recorder notes{form_, tree};
         json_reader reader{tree, notes};
         reader.feed(numbered_);
         if (!reader.idle()) return false;
@@ -159,7 +159,7 @@ private:
                 const std::string_view text{from, static_cast<std::size_t>(q - from)};
                 p = q + 1;
                 const char* next = p;
-                while (next != end && (*next == ' ' || *next == '\t'))
+                while (next != end && is_space(*next))
                     ++next;
                 const bool key = next != end && *next == ':';
                 fixed("\"");
@@ -221,14 +221,25 @@ private:
     std::string numbered_;  ///< the document with numbers for values
 };
 
-std::optional<event_skeleton> event_skeleton::of(std::string_view event, const path_tree& tree)
+std::optional<event_skeleton> event_skeleton::of(std::string_view whole, std::string_view data,
+                                                 const path_tree& tree)
 {
-    if (event.size() > longest_event) return std::nullopt;
-    const std::string_view data = data_of(event);
     if (data.empty() || !is_json(data)) return std::nullopt;
     builder made;
-    if (!made.take(event, data, tree)) return std::nullopt;
+    if (!made.take(whole, data, tree) || made.form().text_.size() > longest_fixed) return std::nullopt;
     return std::move(made.form());
+}
+
+std::optional<event_skeleton> event_skeleton::of_event(std::string_view event, const path_tree& tree)
+{
+    if (event.size() > longest_read) return std::nullopt;
+    return of(event, data_of(event), tree);
+}
+
+std::optional<event_skeleton> event_skeleton::of_document(std::string_view text, const path_tree& tree)
+{
+    if (text.size() > longest_read || !text.starts_with('{')) return std::nullopt;
+    return of(text, text, tree);
 }
 
 bool event_skeleton::widen(const event_skeleton& other)
@@ -267,6 +278,13 @@ bool event_skeleton::widen(const event_skeleton& other)
 
 void event_skeleton::lay_out()
 {
+    static std::atomic<std::uint32_t> serials{0};
+    do {
+        serial_ = serials.fetch_add(1, std::memory_order_relaxed) + 1;
+    } while (serial_ == 0);
+    last_is_open_ = std::ranges::any_of(reports_, [this](const reported& r) {
+        return r.steady == steadiness::last_counts && values_[r.value].open;
+    });
     stretches_.clear();
     std::size_t at = 0;
     for (std::size_t i = 0; i < values_.size(); ++i) {
@@ -299,7 +317,7 @@ std::size_t event_skeleton::match(std::string_view bytes, values& open) const no
     return static_cast<std::size_t>(p - bytes.data());
 }
 
-void event_skeleton::report(const values& open, json_reader& reader, json_sink& sink) const
+void event_skeleton::report(const values& open, json_reader& reader, json_sink& sink, bool again) const
 {
     for (const reported& r : reports_) {
         switch (r.what) {
@@ -311,11 +329,19 @@ void event_skeleton::report(const values& open, json_reader& reader, json_sink& 
             break;
         case report_kind::text: {
             const value& v = values_[r.value];
-            const std::string_view raw = v.open ? open[r.value].raw : bytes_of(v);
-            if (v.open ? open[r.value].escaped : v.escaped)
-                reader.report_escaped(r.id, raw);
+            if (!v.open) {
+                if (again && has_nothing_to_say(r)) break;
+                if (v.escaped)
+                    reader.report_escaped(r.id, bytes_of(v));
+                else
+                    report_text(sink, r.id, bytes_of(v), r.pieces);
+                break;
+            }
+            const json_string& text = open[r.value];
+            if (text.escaped)
+                reader.report_escaped(r.id, text.raw);
             else
-                report_text(sink, r.id, raw, r.pieces);
+                report_text(sink, r.id, text.raw, r.pieces);
             break;
         }
         case report_kind::number: {

@@ -430,6 +430,7 @@ record& journal::at(std::uint32_t slot) noexcept
 void journal::settle(std::uint32_t slot) noexcept
 {
     format::slot& s = impl_->at(slot);
+    if (s.row.ended_us == 0) s.row.ended_us = now_us();
     make_storable(s.row);
     s.checksum = format::checksum_of(s);
     impl::set_state(s, format::slot_settled);

@@ -41,7 +41,8 @@ public:
     /// The slot's record, in place: write what becomes known as it becomes known.
     record& at(std::uint32_t slot) noexcept;
 
-    /// The record is final: checksums it and marks the slot settled. The owner may not touch it afterwards.
+    /// The record is final (it ends now, where it does not say when): checksums it and marks the slot
+    /// settled. The owner may not touch it afterwards.
     void settle(std::uint32_t slot) noexcept;
 
     /// Its row is committed.

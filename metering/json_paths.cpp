@@ -113,6 +113,7 @@ path_id path_tree::add(std::string_view path, interest what)
     if (at->id == no_path) {
         at->id = static_cast<path_id>(declared_.size());
         declared_.push_back(at);
+        steadiness_.push_back(steadiness::none);
     }
     return at->id;
 }

@@ -28,6 +28,13 @@ enum class interest : std::uint8_t {
     object = 8,   ///< begin and end of an object or array
 };
 
+/// Whether a value says anything where the document before had the same.
+enum class steadiness : std::uint8_t {
+    none,          ///< it does
+    first_counts,  ///< the first one that was not empty stands
+    last_counts,   ///< the last one stands, whichever of these paths it was at
+};
+
 /// The declared paths, e.g. "choices[].delta.content". "" is the document itself.
 class path_tree {
 public:
@@ -40,12 +47,17 @@ public:
     path_id add(std::string_view path, interest what);
     std::size_t size() const noexcept { return declared_.size(); }
 
+    /// Declares what of a scalar that every document repeats counts.
+    void mark(path_id id, steadiness what) { steadiness_[id] = what; }
+    steadiness steady(path_id id) const noexcept { return steadiness_[id]; }
+
     struct node;
 
 private:
     friend class json_reader;
     std::unique_ptr<node> root_;
-    std::vector<const node*> declared_;  ///< by path_id
+    std::vector<const node*> declared_;   ///< by path_id
+    std::vector<steadiness> steadiness_;  ///< by path_id
 };
 
 struct json_scalar {

@@ -301,6 +301,16 @@ json_cursor::step json_cursor::next_key(std::size_t& comma) noexcept
 bool decode_json_string(std::string_view raw, std::size_t limit, std::string& out)
 {
     while (!raw.empty()) {
+        // Mostly there is nothing to decode.
+        const auto special = [](char c) { return c == '\\' || static_cast<unsigned char>(c) >= 0x80; };
+        const auto plain = static_cast<std::size_t>(std::ranges::find_if(raw, special) - raw.begin());
+        if (plain != 0) {
+            const std::size_t room = limit - std::min(out.size(), limit);
+            out.append(raw.substr(0, std::min(plain, room)));
+            if (plain > room) return false;
+            raw.remove_prefix(plain);
+            continue;
+        }
         const small_text character = take_character(raw);
         if (out.size() + character.size > limit) return false;
         out.append(character.view());

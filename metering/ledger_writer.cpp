@@ -41,7 +41,7 @@ void ledger_writer::wait_for_locks(int busy_ms)
     db_.exec("PRAGMA busy_timeout = " + std::to_string(busy_ms));
 }
 
-void ledger_writer::insert_new(std::span<const record* const> rows)
+void ledger_writer::insert(std::span<const record* const> rows)
 {
     const int columns = schema::row_column_count();
     while (rows.size() >= rows_at_once) {
@@ -59,37 +59,72 @@ void ledger_writer::insert_new(std::span<const record* const> rows)
     }
 }
 
-std::vector<std::size_t> ledger_writer::write(std::span<const record* const> rows)
+/// What a process wrote that died before it freed the slots is there already.
+std::vector<std::size_t> ledger_writer::insert_what_is_new()
 {
-    std::vector<std::size_t> inserted(rows.size());
-    std::iota(inserted.begin(), inserted.end(), std::size_t{0});
+    std::vector<std::size_t> inserted;
+    for (std::size_t i = 0; i < taken_.size(); ++i) {
+        schema::bind_row(insert_, *taken_[i]);
+        insert_.run();
+        if (db_.changes() != 0) inserted.push_back(i);
+    }
+    return inserted;
+}
+
+void ledger_writer::forget() noexcept
+{
+    taken_.clear();
+    some_known_ = false;
+    db_.rollback();
+}
+
+void ledger_writer::take(std::span<const record* const> rows)
+{
     try {
-        sqlite::transaction t(db_);
+        if (taken_.empty()) db_.exec("BEGIN IMMEDIATE");
+        taken_.insert(taken_.end(), rows.begin(), rows.end());
+        if (!some_known_) insert(rows);
+    } catch (const sqlite::error& e) {
+        if (e.code() == SQLITE_CONSTRAINT) {
+            some_known_ = true;
+            return;
+        }
+        forget();
+        throw;
+    } catch (...) {
+        forget();
+        throw;
+    }
+}
+
+std::vector<std::size_t> ledger_writer::commit()
+{
+    try {
+        std::vector<std::size_t> inserted(taken_.size());
+        if (some_known_) {
+            db_.exec("BEGIN IMMEDIATE");
+            inserted = insert_what_is_new();
+        } else {
+            std::iota(inserted.begin(), inserted.end(), std::size_t{0});
+        }
         rollups::pending sums;
-        insert_new(rows);
-        for (const record* r : rows) {
-            sums.add(*r);
+        for (const std::size_t i : inserted) {
+            sums.add(*taken_[i]);
         }
         sums_.store(sums);
-        t.commit();
+        db_.exec("COMMIT");
+        forget();
         return inserted;
-    } catch (const sqlite::error& e) {
-        if (e.code() != SQLITE_CONSTRAINT) throw;
+    } catch (...) {
+        forget();
+        throw;
     }
-    // One of them was there: what a process wrote that died before it freed the slots.
-    inserted.clear();
-    sqlite::transaction t(db_);
-    rollups::pending sums;
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-        schema::bind_row(insert_, *rows[i]);
-        insert_.run();
-        if (db_.changes() == 0) continue;
-        inserted.push_back(i);
-        sums.add(*rows[i]);
-    }
-    sums_.store(sums);
-    t.commit();
-    return inserted;
+}
+
+std::vector<std::size_t> ledger_writer::write(std::span<const record* const> rows)
+{
+    take(rows);
+    return commit();
 }
 
 }  // namespace keyhole::metering

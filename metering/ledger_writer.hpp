@@ -22,7 +22,13 @@ public:
 
     /// How long a later statement waits for other processes.
     void wait_for_locks(int busy_ms);
-    /// One transaction. Returns which rows were new; throws after rolling back.
+    /// Rows of one transaction come a few at a time, so that a batch is no long stretch of work: take()
+    /// begins it or adds to it, commit() ends it and returns which of the rows were new, as indexes into all
+    /// that were taken. The rows stay where they are until then. Whatever throws rolls the batch back and
+    /// forgets it.
+    void take(std::span<const record* const> rows);
+    std::vector<std::size_t> commit();
+    /// Both at once.
     std::vector<std::size_t> write(std::span<const record* const> rows);
 
     /// Changes to the roll-ups, within the caller's transaction.
@@ -32,7 +38,9 @@ public:
     explicit operator bool() const noexcept { return static_cast<bool>(db_); }
 
 private:
-    void insert_new(std::span<const record* const> rows);
+    void insert(std::span<const record* const> rows);
+    std::vector<std::size_t> insert_what_is_new();
+    void forget() noexcept;
 
     // Statements go before their connection.
     sqlite::connection db_;
@@ -40,6 +48,9 @@ private:
     sqlite::statement insert_new_;   ///< one that is not
     sqlite::statement insert_many_;  ///< several that are not
     rollups::writer sums_;
+
+    std::vector<const record*> taken_;
+    bool some_known_ = false;  ///< one of them was there already, which has ended their transaction
 };
 
 }  // namespace keyhole::metering

@@ -89,7 +89,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         part = rest.substr(0, n);
         rest.erase(0, n + 1);
     }
-    auto form = event_skeleton::of(parts[0], tree);
+    auto form = event_skeleton::of_event(parts[0], tree);
     if (!form) return 0;
     {
         event_skeleton::values open;
@@ -97,7 +97,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     }
     for (const auto& part : parts)
         compare(*form, part, tree);
-    const auto more = event_skeleton::of(parts[1], tree);
+    const auto more = event_skeleton::of_event(parts[1], tree);
     if (!more || !form->widen(*more)) return 0;
     {
         event_skeleton::values open;

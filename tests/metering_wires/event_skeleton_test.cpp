@@ -108,7 +108,7 @@ bool matches(const event_skeleton& form, std::string_view bytes)
 
 event_skeleton form_of(std::string_view event)
 {
-    auto form = event_skeleton::of(event, paths());
+    auto form = event_skeleton::of_event(event, paths());
     EXPECT_TRUE(form) << event;
     return std::move(form.value());
 }
@@ -187,7 +187,7 @@ TEST(EventSkeleton, CountsThatChangeAreReportedWithTheirNewValues)
 
 TEST(EventSkeleton, AnEventOfAnotherKindTeachesNothing)
 {
-    const auto none = [](std::string_view event) { return !event_skeleton::of(event, paths()); };
+    const auto none = [](std::string_view event) { return !event_skeleton::of_event(event, paths()); };
     EXPECT_TRUE(none("data: [DONE]\n\n"));
     EXPECT_TRUE(none("event: error\ndata: {\"type\":\"x\"}\n\n"));
     EXPECT_TRUE(none("error: x\ndata: {\"type\":\"x\"}\n\n"));
@@ -285,14 +285,14 @@ TEST(EventSkeleton, RandomEventsAreReportedAsIfTheyWereRead)
     for (unsigned seed = 0; seed < 20'000; ++seed) {
         generator g{seed};
         const std::string first = g.event();
-        auto form = event_skeleton::of(first, paths());
+        auto form = event_skeleton::of_event(first, paths());
         if (!form) continue;
         ++learned;
         expect_as_if_read(*form, first, matched);
         for (int i = 0; i < 6; ++i) {
             const std::string next = g.like(first);
             expect_as_if_read(*form, next, matched);
-            if (const auto more = event_skeleton::of(next, paths()); more && form->widen(*more)) {
+            if (const auto more = event_skeleton::of_event(next, paths()); more && form->widen(*more)) {
                 expect_as_if_read(*form, first, matched);
                 expect_as_if_read(*form, next, matched);
             }

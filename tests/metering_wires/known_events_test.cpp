@@ -44,6 +44,8 @@ constexpr std::string_view chat[] = {
     R"({"id":"%","model":"other","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"%","function":{"name":"$","arguments":""}}]}}]})",
     R"({"id":"%","model":"m","choices":[],"usage":{"prompt_tokens":#,"completion_tokens":#,"total_tokens":#}})",
     R"({"error":{"message":"$","type":"overloaded"}})",
+    R"({"id":"%","service_tier":"default","choices":[],"usage":{"prompt_tokens":#,"service_tier":"%"}})",
+    R"({"id":"%","choices":[],"usage":{"prompt_tokens":#,"service_tier":"%"},"service_tier":"scale"})",
 };
 constexpr std::string_view messages[] = {
     R"({"type":"content_block_delta","index":#,"delta":{"type":"text_delta","text":"$"}})",
@@ -75,9 +77,11 @@ std::string stream_of(const std::string_view (&events)[N], bool named, unsigned 
         "\\u00e9", "\xC3\xA9", "1234567", "\\ud83d\\ude00", " {\\\\}"};
     const std::string line_end = below(4) == 0 ? "\r\n" : "\n";
     std::string out;
+    std::size_t kind = 0;
     for (std::size_t n = 60 + below(60); n != 0; --n) {
-        // The first kind is by far the most frequent one, as in life.
-        const auto& event = events[below(3) != 0 ? 0 : below(N)];
+        // Events come in runs, as in life.
+        if (below(3) == 0) kind = below(N);
+        const auto& event = events[kind];
         if (named) out += "event: " + std::string{below(40) == 0 ? "error" : "delta"} + line_end;
         out += "data: ";
         for (const char c : event) {
