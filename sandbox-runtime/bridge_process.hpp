@@ -34,7 +34,10 @@ public:
 
 private:
     bool spawn(int ready_fd, std::string& error);
+    /// After the fork: the program runs, it is the one that it was, and the token is handed to it.
+    bool entrust(int exec_fd, sys::unique_fd token_fd, std::string& error);
     bool was_tampered_with() const noexcept;
+    void give_up() noexcept;
     int wait_until_ready(int ready_fd, int signal_fd, std::string& error);
 
     const settings& settings_;

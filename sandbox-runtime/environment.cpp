@@ -33,8 +33,8 @@ struct base_url {
 };
 
 // Who reads them: OpenAI's SDKs and all that copy them, LiteLLM and aider (…_API_BASE), Anthropic's SDKs and
-// Claude Code, Google's Gen AI SDKs, Anthropic on Bedrock and on Vertex, AWS's SDKs, Cohere's SDKs, Ollama's (whose servers
-// use OLLAMA_HOST, too).
+// Claude Code, Google's Gen AI SDKs, Anthropic on Bedrock and on Vertex, AWS's SDKs, Cohere's SDKs, Ollama's
+// (whose servers use OLLAMA_HOST, too).
 constexpr base_url base_urls[] = {{"OPENAI_API_BASE", "/v1"},
                                   {"OPENAI_BASE_URL", "/v1"},
                                   {"ANTHROPIC_BASE_URL", ""},

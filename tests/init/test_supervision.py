@@ -288,10 +288,11 @@ def bridge():
 first = bridge()
 script = f'#!/bin/sh\ncat /proc/self/fd/* >{loot}; exit 0\n'
 if way == 'rename': os.rename(name, name + '.old')
-os.chmod(name, 0o755) if way == 'write' else None
+os.chmod(name, 0o755) if way != 'rename' else None
 for _ in range(2):
     with contextlib.suppress(ProcessLookupError): os.kill(bridge() or first, signal.SIGKILL)
     time.sleep(0.3)
+    if way == 'mode': break
     try:
         with open(name, 'w') as f: f.write(script)
         os.chmod(name, 0o755)
@@ -316,6 +317,10 @@ print('stolen' if os.path.exists(loot) else 'nothing', flush=True)
 
     def test_that_took_the_bridges_name_gets_no_token(self):
         self.steal("rename")
+
+    def test_that_was_made_readable_gets_no_token(self):
+        """Its process could be looked into until it forbids that itself."""
+        self.assertIn("was changed since the start", self.steal("mode").stderr)
 
     def test_that_was_written_into_its_file_gets_no_token(self):
         self.assertIn("was changed since the start", self.steal("write").stderr)
