@@ -252,11 +252,11 @@ void relay::accepted(int fd)
     c.now = phase::waiting;
     waiting_.push_back(c);
     if (open_ - lingering_now_ > settings_.max_connections) {
-        refuse(c,
-               make_refusal({"too_many_connections",
-                             "all " + std::to_string(settings_.max_connections) +
-                                 " connections of this sandbox are in use",
-                             "close idle connections, or raise --max-connections and the open-files limit"}));
+        refuse(c, make_refusal({"too_many_connections",
+                                "all " + std::to_string(settings_.max_connections) +
+                                    " connections of this sandbox are in use",
+                                "close idle connections, or raise KEYHOLE_MAX_CONNECTIONS "
+                                "(--max-connections) and the open-files limit"}));
         if (open_ >= settings_.max_connections + refused_at_once) pause_accepting(first_accept_delay_ms);
         return;
     }
