@@ -14,10 +14,11 @@ constexpr long allowed[] = {
     SYS_epoll_pwait,   SYS_epoll_ctl,
     SYS_accept4,       SYS_recvfrom,
     SYS_sendto,        SYS_sendmsg,
-    SYS_connect,       SYS_shutdown,
-    SYS_close,         SYS_ioctl,
-    SYS_setsockopt,    SYS_getsockopt,
-    SYS_getsockname,   SYS_getpeername,  // connections
+    SYS_recvmsg,       SYS_connect,
+    SYS_shutdown,      SYS_close,
+    SYS_ioctl,         SYS_setsockopt,
+    SYS_getsockopt,    SYS_getsockname,
+    SYS_getpeername,  // connections
     SYS_openat,        SYS_newfstatat,
     SYS_fstat,         SYS_read,
     SYS_write,  // the socket's path, /proc/net/tcp, stderr, signals

@@ -89,7 +89,7 @@ relay::relay(const options& settings, std::vector<sys::unique_fd> listeners, std
 
 relay::~relay()
 {
-    for (connection_list* list : {&waiting_, &handed_, &relaying_, &watched_, &lingering_})
+    for (connection_list* list : {&waiting_, &handed_, &relaying_, &resting_, &watched_, &lingering_})
         while (!list->empty())
             close(*list->front());
     while (dead_ != nullptr) {
@@ -191,9 +191,10 @@ void relay::start_draining()
     draining_ = true;
     drain_until_ms_ = sys::now_ms() + settings_.drain_ms;
     listeners_.clear();
-    // Those that the proxy serves need no bridge.
-    while (!handed_.empty())
-        close(*handed_.front());
+    // Those that the proxy serves need no bridge, and those that nobody serves none either.
+    for (connection_list* list : {&handed_, &resting_})
+        while (!list->empty())
+            close(*list->front());
 }
 
 void relay::on_accept(const sys::unique_fd& listener)
@@ -279,11 +280,11 @@ void relay::accepted(int fd, bool is_last)
         return;
     }
     if (open_ - lingering_now_ > settings_.max_connections) {
-        refuse(c,
-               make_refusal({"too_many_connections",
-                             "all " + std::to_string(settings_.max_connections) +
-                                 " connections of this sandbox are in use",
-                             "close idle connections, or raise --max-connections and the open-files limit"}));
+        refuse(c, make_refusal({"too_many_connections",
+                                "all " + std::to_string(settings_.max_connections) +
+                                    " connections of this sandbox are in use",
+                                "close idle connections, or raise KEYHOLE_MAX_CONNECTIONS "
+                                "(--max-connections) and the open-files limit"}));
         if (open_ >= settings_.max_connections + refused_at_once) pause_accepting(first_accept_delay_ms);
         return;
     }
@@ -327,7 +328,7 @@ void relay::try_waiting()
         std::string answer;
         while (!waiting_.empty() && (!is_worth_waiting(error) || waiting_.front()->due_ms <= now)) {
             if (answer.empty()) answer = make_refusal(explain_upstream(settings_.socket, error));
-            refuse(*waiting_.front(), answer);
+            turn_away(*waiting_.front(), answer);
         }
         // Doubling, with a quarter of jitter either way, so that a hundred sandboxes don't greet a new proxy
         // in step.
@@ -361,8 +362,9 @@ void relay::start_relaying(connection& c, sys::unique_fd proxy)
 {
     c.proxy = endpoint();  // an event of an earlier one may have come since
     c.proxy.fd = proxy.release();
+    c.talk.reset(new (std::nothrow) conversation);
     move_to(c, phase::relaying);
-    if (!watch_agent_events(c) || !watch(c, c.proxy.fd, side::proxy)) {
+    if (!c.talk || !watch_agent_events(c) || !watch(c, c.proxy.fd, side::proxy)) {
         abort(c);
         return;
     }
@@ -430,7 +432,7 @@ void relay::on_timers()
         close(*lingering_.front());
     if (draining_ && drain_until_ms_ <= now) stop_ = true;
     if (!stop_) return;
-    for (connection_list* list : {&waiting_, &handed_, &relaying_, &watched_, &lingering_})
+    for (connection_list* list : {&waiting_, &handed_, &relaying_, &resting_, &watched_, &lingering_})
         while (!list->empty())
             abort(*list->front());
 }

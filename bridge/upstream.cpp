@@ -35,13 +35,19 @@ std::string own_ids()
 
 sys::unique_fd connect_upstream(const std::string& path) noexcept
 {
+    // A link could lead to any socket of whoever runs the bridge: the path is the socket, or nothing.
+    struct stat info{};
+    if (::lstat(path.c_str(), &info) == 0 && S_ISLNK(info.st_mode)) {
+        errno = ELOOP;
+        return {};
+    }
     sys::unique_fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!fd) return {};
     if (path.size() < sizeof(sockaddr_un::sun_path)) {
         if (!connect_to(fd.get(), path)) return {};
         return fd;
     }
-    const sys::unique_fd target(::open(path.c_str(), O_PATH | O_CLOEXEC));
+    const sys::unique_fd target(::open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
     if (!target) return {};
     char through_proc[64];
     const int length = std::snprintf(through_proc, sizeof through_proc, "/proc/self/fd/%d", target.get());
@@ -102,6 +108,10 @@ upstream_problem explain_upstream(const std::string& path, int error)
         return {"bridge_exhausted",
                 std::string("the bridge cannot open another connection: ") + std::strerror(error),
                 "close idle connections or raise the container's open-files and memory limits"};
+    if (error == ELOOP)
+        return {"proxy_socket_invalid", path + " is a symbolic link, which is not followed",
+                "mount the directory that holds the proxy's socket itself, or name the socket with "
+                "LLM_PROXY_SOCKET"};
     if (present && !S_ISSOCK(info.st_mode))
         return {"proxy_socket_invalid", path + " is not a socket",
                 "mount the directory that holds the proxy's socket at /llm-sock, or set LLM_PROXY_SOCKET"};

@@ -232,6 +232,8 @@ bool bridge_process::spawn(int ready_fd, std::string& error)
     for (const sys::unique_fd& listener : listeners_)
         command.add("--listen-fd", std::to_string(listener.get()));
     if (!settings_.hand_off.empty()) command.add("--hand-off", settings_.hand_off);
+    command.add("--connect-wait", std::to_string(settings_.connect_wait_seconds));
+    command.add("--max-connections", std::to_string(settings_.max_connections));
     if (token_read) command.add("--token-fd", std::to_string(token_read.get()));
     if (ready_fd >= 0) {
         command.add("--ready-fd", std::to_string(ready_fd));

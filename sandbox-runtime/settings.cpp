@@ -119,6 +119,8 @@ read from the environment, and kept from the agent:
   KEYHOLE_KEEP_ENV=NAME,…        loader variables (NODE_OPTIONS, LD_*, BASH_ENV, …) that the agent may have
   KEYHOLE_SINGLE_UID=1           as --single-uid
   KEYHOLE_HAND_OFF=yes|no        the bridge passes connections to the proxy itself where it takes them (default yes)
+  KEYHOLE_CONNECT_WAIT=SECONDS   how long a connection waits for an absent proxy before its 503 (default 5)
+  KEYHOLE_MAX_CONNECTIONS=N      more than this get a 503 at once (default 16384, and what the open-files limit allows)
   KEYHOLE_ADOPT=1                the agent's uid gets its line in /etc/passwd and owns its home directory, where that can be done
   KEYHOLE_SECCOMP=off            no system call filter of our own (the engine's stays)
   KEYHOLE_PROXY_WAIT=SECONDS     how long to wait for the proxy at start (default 3)
@@ -140,6 +142,8 @@ settings_result read_settings(int argc, char** argv, char** envp, settings& out,
     const number_setting numbers[] = {{"--grace", "KEYHOLE_GRACE", 3600, &grace_seconds},
                                       {"--ok-exit", "", 255, &out.ok_exit},
                                       {"", "KEYHOLE_PROXY_WAIT", 3600, &out.proxy_wait_seconds},
+                                      {"", "KEYHOLE_CONNECT_WAIT", 3600, &out.connect_wait_seconds},
+                                      {"", "KEYHOLE_MAX_CONNECTIONS", 1'000'000, &out.max_connections},
                                       {"", "LLM_PROXY_PORT", 65'535, &port}};
     const auto set_number = [&error](std::string_view name, std::string_view text, const number_setting& n) {
         const auto value = sys::parse_number(text, static_cast<std::uint64_t>(n.max));
@@ -196,6 +200,10 @@ settings_result read_settings(int argc, char** argv, char** envp, settings& out,
     }
     if (port == 0) {
         error = "LLM_PROXY_PORT cannot be 0";
+        return settings_result::wrong;
+    }
+    if (out.max_connections == 0) {
+        error = "KEYHOLE_MAX_CONNECTIONS cannot be 0";
         return settings_result::wrong;
     }
     out.port = static_cast<std::uint16_t>(port);

@@ -39,7 +39,9 @@ struct settings {
     bool bridge_is_own_program = false;  ///< one file for both: argv[0] chooses
     std::vector<std::string> allowed_secrets;
     std::vector<std::string> kept_variables;
-    std::string hand_off;  ///< yes or no for the bridge; empty: its default
+    std::string hand_off;          ///< yes or no for the bridge; empty: its default
+    int connect_wait_seconds = 5;  ///< the bridge's: for an absent proxy, before a 503
+    int max_connections = 16'384;  ///< the bridge's
     std::vector<std::string> dropped_variables;
     std::string secrets_directory = "/run/secrets";
     signal_table signals = own_signals();

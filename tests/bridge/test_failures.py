@@ -48,6 +48,12 @@ class ProxyAway(BridgeTest):
         self.start_bridge("--connect-wait", "0")
         self.assert_refused(self.connect(), "proxy_socket_invalid")
 
+    def test_a_link_to_a_socket_is_a_503_that_says_so(self):
+        self.start_proxy(self.directory / "another.sock")
+        self.path.symlink_to(self.directory / "another.sock")
+        self.start_bridge("--connect-wait", "3600")
+        self.assert_refused(self.connect(), "proxy_socket_invalid")
+
     def test_a_forbidden_socket_is_a_503_at_once(self):
         if os.geteuid() != 0:
             self.skipTest("needs root to become a user whom the socket does not admit")

@@ -124,8 +124,10 @@ TEST(InitSettings, NeedACommandUnlessTheyOnlyLookAround)
 
 TEST(InitSettings, RefuseWrongValuesByName)
 {
-    for (const char* entry : {"LLM_PROXY_PORT=0", "LLM_PROXY_PORT=65536", "LLM_PROXY_PORT=80a",
-                              "KEYHOLE_GRACE=-1", "KEYHOLE_PROXY_WAIT=1.5"})
+    for (const char* entry :
+         {"LLM_PROXY_PORT=0", "LLM_PROXY_PORT=65536", "LLM_PROXY_PORT=80a", "KEYHOLE_GRACE=-1",
+          "KEYHOLE_PROXY_WAIT=1.5", "KEYHOLE_CONNECT_WAIT=3601", "KEYHOLE_CONNECT_WAIT=soon",
+          "KEYHOLE_MAX_CONNECTIONS=0", "KEYHOLE_MAX_CONNECTIONS=1000001"})
     {
         const parsed p = read({"ls"}, {entry});
         EXPECT_EQ(p.result, settings_result::wrong) << entry;

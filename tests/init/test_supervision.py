@@ -399,6 +399,31 @@ class Bridge(InitTest):
         self.assertTrue(proxy.received)
 
 
+    def test_gets_its_limits_from_the_containers_variables(self):
+        self.start_proxy()
+        code = ("import os, signal\n"
+                "for p in os.listdir('/proc'):\n"
+                "  if p.isdigit() and open(f'/proc/{p}/comm').read() == 'keyhole-bridge\\n': print(open(f'/proc/{p}/cmdline').read().replace('\\0', ' '))\n")
+        result = self.run_init(PYTHON, "-c", code, env={"KEYHOLE_CONNECT_WAIT": "7", "KEYHOLE_MAX_CONNECTIONS": "99"})
+        self.assertIn("--connect-wait 7 ", result.stdout, result.stderr)
+        self.assertIn("--max-connections 99 ", result.stdout)
+
+    def test_waits_for_an_absent_proxy_as_long_as_it_is_told(self):
+        proxy = self.start_proxy()
+        ask = ("import http.client, os, sys, time\nos.unlink(sys.argv[1]) if os.access(os.path.dirname(sys.argv[1]), os.W_OK) else None\n"
+               "begun = time.monotonic()\nc = http.client.HTTPConnection('127.0.0.1', 8080, timeout=30)\nc.request('GET', '/')\n"
+               "print(c.getresponse().status, int(time.monotonic() - begun))\n")
+        for wait in (0, 2):
+            process = self.start(PYTHON, "-c", "input('ready')\n" + ask, str(self.socket_directory / "llm.sock"), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                 env={"KEYHOLE_CONNECT_WAIT": str(wait), "KEYHOLE_HAND_OFF": "no"})
+            self.assertEqual(process.stdout.read(5), "ready")
+            proxy.stop()
+            out, _ = process.communicate("\n", timeout=LIMIT)
+            self.assertEqual(out.split(), ["503", str(wait)])
+            os.unlink(self.socket_directory / "llm.sock")
+            proxy = self.start_proxy()
+
+
 class FailsClosed(InitTest):
     needs_root = False
 

@@ -61,6 +61,7 @@ def make_device():
 
 
 def probes():
+    probe_rights()
     probe(30, "a set-user-id program", runs_as_root)
     probe(30, "a program with file capabilities", capabilities_gained)
     if not ROOT_AGENT:
@@ -112,19 +113,26 @@ def read_disk():
         os.unlink(path)
 
 
+def rights():
+    """Whatever is more than nothing."""
+    left = [name for name in ("CapInh", "CapPrm", "CapEff", "CapAmb", "CapBnd") if int(status(name), 16)]
+    if status("NoNewPrivs") != "1":
+        left.append("new privileges")
+    if status("Seccomp") != "2":
+        left.append("no seccomp filter")
+    if set(map(int, status("Groups").split())) - {os.getgid()}:
+        left.append("groups " + status("Groups"))
+    return left
+
+
+def probe_rights():
+    probe(30, "rights that are left", rights)
+    for name in ("CapBnd", "CapEff"):
+        probe(30, f"a capability in {name}", lambda name=name: int(status(name), 16))
+
+
 def run():
     probes()
-
-    def rights():
-        left = [name for name in ("CapInh", "CapPrm", "CapEff", "CapAmb") if int(status(name), 16)]
-        if status("NoNewPrivs") != "1":
-            left.append("new privileges")
-        if status("Seccomp") != "2":
-            left.append("no seccomp filter")
-        if set(map(int, status("Groups").split())) - {os.getgid()}:
-            left.append("groups " + status("Groups"))
-        return left
-    attempt(30, "rights that are left", rights, lambda: status("Uid"))
 
     def system_files():
         got = []
