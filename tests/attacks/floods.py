@@ -15,9 +15,11 @@ from world import THREE_CAPABILITIES
 FLOODS = ("slow heads", "slow bodies", "idle connections", "the bare socket", "half prefaces", "resets", "answers that nobody reads",
           "more requests than are allowed", "descriptors", "forks", "memory")
 MOST_BRIDGE_KIB = 64 * 1024
+CONTROLS = {"more requests than are allowed": "allowed requests"}  # the others: one request after another, and all the processor time there is
 ROUNDS = int(os.environ.get("ATTACK_ROUNDS", "3"))
 MOST_TIMES = 3  # slower than beside the control
 MOST_MS_MORE = 50  # and so much is noise whatever the control was
+PART = 0.95  # of the requests of a round, some dozens; the slowest one of them is the scheduler's doing as often as anybody's
 
 
 class Neighbour:
@@ -64,8 +66,8 @@ def run(world):
     neighbour = Neighbour(world)
     try:
         attacker = world.session("--name", "flooder")
-        words = world.sandbox("flooder", [*THREE_CAPABILITIES, "--memory=512m", "--memory-swap=512m", "--cpus=0.5", "--ulimit=nofile=20000:20000", "-e", "FLOOD_SECONDS=1.5"], session=attacker)
-        order = [name for flood in FLOODS for _ in range(ROUNDS) for name in ("work", flood)]
+        words = world.sandbox("flooder", [*THREE_CAPABILITIES, "--memory=512m", "--memory-swap=512m", "--cpus=0.5", "--ulimit=nofile=20000:20000", "-e", "FLOOD_SECONDS=2"], session=attacker)
+        order = [name for flood in FLOODS for _ in range(ROUNDS) for name in (CONTROLS.get(flood, "work"), flood)]
         process = subprocess.Popen([world.docker, "run", "--rm", *words, world.image, "python3", "-u", "/attacks/floods.py", *order],
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         listen(world, neighbour, process)
@@ -90,12 +92,12 @@ def listen(world, neighbour, process):
             peak = max(peak, bridge_peak_kib(init))
             seen, seconds = neighbour.between(begun, time.time()), time.time() - begun
             bad = [s for s in seen if s["status"] != 200]
-            p99 = percentile([s["ms"] for s in seen], 0.99) if seen else float("inf")
-            if name == "work":
-                control = (p99, len(seen) / seconds)
+            slow = percentile([s["ms"] for s in seen], PART) if seen else float("inf")
+            if name == "work" or name in CONTROLS.values():
+                control = (slow, len(seen) / seconds)
                 continue
             sizes[name] = line["size"]
-            pairs[name].append((control, (p99, len(seen) / seconds)))
+            pairs[name].append((control, (slow, len(seen) / seconds)))
             world.board(f"35 flood: {name}: the neighbour is answered all the while", seen and not bad, str(bad[:3]))
         elif line["kind"] == "attempt":
             world.board(f"35 flood: {name}: it was one, and the flooder's own bridge lives", line["oracle"] and not line["loot"], str(line))
@@ -112,6 +114,6 @@ def listen(world, neighbour, process):
 def judge(world, name, size, rounds):
     quiet, slow = (statistics.median(pair[i][0] for pair in rounds) for i in (0, 1))
     usual, left = (statistics.median(pair[i][1] for pair in rounds) for i in (0, 1))
-    seen = f"p99 {slow:.1f} ms beside it, {quiet:.1f} beside work; {left:.0f} requests/s beside it, {usual:.0f} beside work (medians of {len(rounds)})"
+    seen = f"p95 {slow:.1f} ms beside it, {quiet:.1f} beside work; {left:.0f} requests/s beside it, {usual:.0f} beside work (medians of {len(rounds)})"
     world.board.note(f"35 {name}: {size} of them; the neighbour: {seen}")
     world.board(f"35 flood: {name}: the neighbour is no slower than beside honest work", slow <= MOST_TIMES * quiet + MOST_MS_MORE and left * MOST_TIMES >= usual, seen)

@@ -170,6 +170,16 @@ def starvation(world):
         world.board(f"39 oracle: {name} is missing indeed", refused or (lines and is_scarce(lines[0])), told)
 
 
+def bounding_set(world):
+    """30: empty where PID 1 may empty it; the oracle is the same line of a container's first process."""
+    show = ["grep", "CapBnd", "/proc/self/status"]
+    with_setpcap = [*THREE_CAPABILITIES, "--cap-add=SETPCAP"]
+    done = world.run("run", "--rm", *world.sandbox("bounding", with_setpcap, sockets=False), world.image, *show)
+    world.board("30 the agent's bounding set is empty where PID 1 has SETPCAP", done.stdout.split()[1:] == ["0" * 16], done.stdout + done.stderr)
+    bare = world.run("run", "--rm", *world.sandbox("bounding-bare", [*with_setpcap, "--entrypoint=grep"], sockets=False), world.image, *show[1:])
+    world.board("30 oracle: without keyhole-init it is what the container was given", int(bare.stdout.split()[1], 16) == 0x1E0, bare.stdout)
+
+
 def working_directory(world):
     """31: a working directory that is a descriptor of the engine's (CVE-2024-21626) leads nowhere."""
     for n in (7, 8, 9):
@@ -313,7 +323,7 @@ def usual_work(world):
 
 def run(world):
     together(world, lambda: docker_exec(world), lambda: pass_connections(world), lambda: ids(world), lambda: change_owner(world), lambda: traps_in_secrets(world),
-             lambda: stop(world), lambda: exit_codes(world), lambda: starvation(world), lambda: working_directory(world), lambda: usual_work(world))
+             lambda: stop(world), lambda: exit_codes(world), lambda: starvation(world), lambda: working_directory(world), lambda: bounding_set(world), lambda: usual_work(world))
     race_the_start(world)
     identity.run(world)
     restarts(world)
