@@ -268,7 +268,7 @@ std::string_view include_usage_filter::finish()
 {
     out_.clear();
     // The stream may end without the last blank line; the extra chunk is as extra then.
-    pass(held_);
+    if (!held_.empty()) pass(held_);
     held_.clear();
     dropped_ = false;
     line_empty_ = true;
