@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <new>
@@ -45,6 +46,11 @@ void prepare_listener(int fd) noexcept
     set(fd, IPPROTO_TCP, TCP_KEEPIDLE, 60);
     set(fd, IPPROTO_TCP, TCP_KEEPINTVL, 15);
     set(fd, IPPROTO_TCP, TCP_KEEPCNT, 4);
+}
+
+sys::unique_fd keep_one_back() noexcept
+{
+    return sys::unique_fd(::open("/", O_PATH | O_CLOEXEC));
 }
 
 // Each connection takes two descriptors; the soft limit is raised as far as it goes first.
@@ -104,6 +110,7 @@ bool relay::open()
     }
     epoll_ = sys::unique_fd(::epoll_create1(EPOLL_CLOEXEC));
     if (!epoll_) return false;
+    reserve_ = keep_one_back();
     for (sys::unique_fd& listener : listeners_) {
         prepare_listener(listener.get());
         epoll_event event = make_event(EPOLLIN, &listener, tag_listener);
@@ -141,6 +148,7 @@ int relay::run()
                          events[i].events);
         }
         on_timers();
+        if (!reserve_) reserve_ = keep_one_back();
         for (connection* c = std::exchange(with_more_, nullptr); c != nullptr;) {
             connection* next = std::exchange(c->next_with_more, nullptr);
             c->has_more = false;
@@ -198,6 +206,7 @@ void relay::on_accept(const sys::unique_fd& listener)
             accepted(fd);
             continue;
         }
+        if ((errno == EMFILE || errno == ENFILE) && accept_on_reserve(listener)) continue;
         switch (errno) {
         case EAGAIN:
             return;
@@ -222,6 +231,21 @@ void relay::on_accept(const sys::unique_fd& listener)
     }
 }
 
+bool relay::accept_on_reserve(const sys::unique_fd& listener)
+{
+    const int error = errno;
+    const bool had_one = bool(reserve_);
+    reserve_.reset();
+    const int fd = had_one ? ::accept4(listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC) : -1;
+    if (fd < 0) {
+        errno = error;
+        return false;
+    }
+    accept_delay_ms_ = 0;
+    accepted(fd, true);
+    return true;
+}
+
 void relay::watch_listeners(bool wanted)
 {
     accepting_ = wanted;
@@ -237,7 +261,7 @@ void relay::pause_accepting(int delay_ms)
     watch_listeners(false);
 }
 
-void relay::accepted(int fd)
+void relay::accepted(int fd, bool is_last)
 {
     ++accepted_total_;
     auto* fresh = new (std::nothrow) connection;
@@ -251,6 +275,10 @@ void relay::accepted(int fd)
     ++open_;
     c.now = phase::waiting;
     waiting_.push_back(c);
+    if (is_last) {
+        refuse(c, make_refusal(explain_upstream(settings_.socket, EMFILE)));
+        return;
+    }
     if (open_ - lingering_now_ > settings_.max_connections) {
         refuse(c, make_refusal({"too_many_connections",
                                 "all " + std::to_string(settings_.max_connections) +

@@ -53,7 +53,9 @@ private:
     void on_timers();
     int next_timeout() const;
 
-    void accepted(int fd);
+    void accepted(int fd, bool is_last = false);
+    /// Where no descriptor is left for a connection, the one that was kept back takes it, and says so.
+    bool accept_on_reserve(const sys::unique_fd& listener);
     void start_relaying(connection& c, sys::unique_fd proxy);
     /// Says it whatever was said before: a request is under way.
     void refuse(connection& c, std::string_view answer);
@@ -118,6 +120,7 @@ private:
     std::vector<sys::unique_fd> listeners_;
     sys::unique_fd epoll_;
     sys::unique_fd signals_;
+    sys::unique_fd reserve_;
     agent_side agents_;
     buffer_pool buffers_;
     std::unique_ptr<char[]> scratch_;

@@ -47,11 +47,12 @@ void take_usage(exchange& x, metering::record& row, bool complete)
     }
     if (x.way->objects == object_rule::uses) return;  // nothing is estimated for what was made before
 
-    const auto known = metering::best_known_usage(
-        r, {.format = row.format,
-            .streamed = row.stream,
-            .complete = complete,
-            .request_body = x.facts.is_object ? x.body.view() : std::string_view()});
+    const auto known =
+        metering::best_known_usage(r, {.format = row.format,
+                                       .streamed = row.stream,
+                                       .complete = complete,
+                                       .request_body = x.facts.is_object ? x.body.view() : std::string_view(),
+                                       .counted_input = x.counted_input});
     row.counts = known.counts;
     row.source = known.source;
 }
@@ -79,7 +80,7 @@ void take_unheard(const exchange& x, metering::record& row, metering::outcome en
 
 failure open_slot(exchange& x)
 {
-    auto& r = x.draft;
+    metering::record r;
     const auto& s = x.who->info;
     r.request_id = x.id;
     r.session = s.id;

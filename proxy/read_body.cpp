@@ -13,7 +13,7 @@ namespace keyhole::proxy {
 namespace {
 
 constexpr std::size_t worth_discarding = 1024 * 1024;
-constexpr std::size_t scanned_in_a_turn = 256 * 1024;  // longer bodies are read through beside the worker
+constexpr std::size_t scanned_in_a_turn = 1024 * 1024;  // longer bodies are read through beside the worker
 
 failure too_large(std::size_t limit)
 {
