@@ -7,6 +7,7 @@
 #include "metering/sqlite.hpp"
 
 #include <cstddef>
+#include <deque>
 #include <span>
 #include <string>
 #include <vector>
@@ -33,9 +34,15 @@ public:
     explicit operator bool() const noexcept { return static_cast<bool>(db_); }
 
 private:
+    /// EVERY_REQUEST_ONE_ROW, and each token in one of them: what was estimated of an object whose final
+    /// usage has come counts no more. `moved` keeps what the sums' names point into.
+    void give_up_estimates(const record& final, rollups::pending& sums, std::deque<record>& moved);
+
     // Statements go before their connection.
     sqlite::connection db_;
     sqlite::statement insert_;
+    sqlite::statement estimates_;
+    sqlite::statement give_up_;
     rollups::writer sums_;
 };
 

@@ -20,7 +20,8 @@ constexpr const char* oldest_rows = "(SELECT id FROM requests WHERE ended_us < ?
 /// their rows. Other answers' ids are never asked for.
 constexpr const char* stored_objects = "answer_id <> '' AND wire IN ('none', 'openai_responses', "
                                        "'openai_assistants', 'anthropic_batch_results', "
-                                       "'gemini_interactions')";
+                                       "'gemini_interactions', 'openai_batch', "
+                                       "'openai_batch_results')";
 
 }  // namespace
 
