@@ -99,6 +99,18 @@ void add_fact(compiled_wire& w, const fact_place& f)
     }
 }
 
+steadiness steady(const std::vector<path_action>& actions) noexcept
+{
+    const auto says = [](std::initializer_list<fact> what) {
+        return [what](const path_action& a) {
+            return a.what == kind::fact && std::ranges::find(what, a.said) != what.end();
+        };
+    };
+    if (std::ranges::all_of(actions, says({fact::model, fact::id}))) return steadiness::first_counts;
+    return std::ranges::all_of(actions, says({fact::service_tier})) ? steadiness::last_counts
+                                                                    : steadiness::none;
+}
+
 compiled_wire compile(wire id)
 {
     compiled_wire w;
@@ -111,6 +123,8 @@ compiled_wire compile(wire id)
     for (const fact_place& f : error_facts)
         add_fact(w, f);
     w.actions.resize(w.tree.size());
+    for (std::size_t i = 0; i < w.actions.size(); ++i)
+        w.tree.mark(static_cast<path_id>(i), steady(w.actions[i]));
     return w;
 }
 

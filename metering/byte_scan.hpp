@@ -57,6 +57,47 @@ const char* find_either(const char* p, const char* end) noexcept
 #endif
 }
 
+/// The first quote, backslash or control character in [p, end), or end: all that can end a string's run.
+inline const char* find_string_stop(const char* p, const char* end) noexcept
+{
+    const auto plain = [](char c) { return c == '"' || c == '\\' || static_cast<unsigned char>(c) < 0x20; };
+#if defined(__SSE2__)
+    return detail::scan(
+        p, end,
+        [](__m128i block) {
+            const __m128i last_control = _mm_set1_epi8(0x1f);
+            return _mm_or_si128(_mm_cmpeq_epi8(_mm_max_epu8(block, last_control), last_control),
+                                _mm_or_si128(_mm_cmpeq_epi8(block, _mm_set1_epi8('"')),
+                                             _mm_cmpeq_epi8(block, _mm_set1_epi8('\\'))));
+        },
+        plain);
+#else
+    return detail::scan(p, end, plain);
+#endif
+}
+
+/// The first byte in [p, end) that is no ASCII letter, or end.
+inline const char* find_no_letter(const char* p, const char* end) noexcept
+{
+    const auto plain = [](char c) {
+        const auto folded = static_cast<unsigned char>(static_cast<unsigned char>(c) | 0x20U);
+        return folded < 'a' || folded > 'z';
+    };
+#if defined(__SSE2__)
+    return detail::scan(
+        p, end,
+        [](__m128i block) {
+            const __m128i folded = _mm_or_si128(block, _mm_set1_epi8(0x20));
+            const __m128i from_a = _mm_sub_epi8(folded, _mm_set1_epi8('a'));
+            const __m128i last = _mm_set1_epi8(26);
+            return _mm_cmpeq_epi8(_mm_max_epu8(from_a, last), from_a);
+        },
+        plain);
+#else
+    return detail::scan(p, end, plain);
+#endif
+}
+
 /// The first quote, brace or bracket in [p, end), or end: all that matters inside a JSON value nobody asks
 /// for.
 inline const char* find_structure(const char* p, const char* end) noexcept

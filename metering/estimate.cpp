@@ -1,5 +1,6 @@
 #include "metering/estimate.hpp"
 
+#include "metering/byte_scan.hpp"
 #include "metering/json_scan.hpp"
 
 #include <algorithm>
@@ -121,6 +122,16 @@ bool is_label(std::string_view key) noexcept
     return std::ranges::find(labels, key) != std::end(labels);
 }
 
+std::size_t letters_at(std::string_view text) noexcept
+{
+    const char* p = text.data();
+    const char* const end = p + text.size();
+    if (text.size() >= 16) return static_cast<std::size_t>(find_no_letter(p, end) - p);
+    while (p != end && sorts[static_cast<unsigned char>(*p)] == sort::letter)
+        ++p;
+    return static_cast<std::size_t>(p - text.data());
+}
+
 }  // namespace
 
 void token_counter::enter(run next) noexcept
@@ -146,14 +157,16 @@ void token_counter::add(std::string_view utf8) noexcept
             enter(run::line_end);
             if (length_ == 1) count_ += one;
             break;
-        case sort::letter:
+        case sort::letter: {
             // Most of any text: by the word, not by the letter.
             enter(run::letters);
-            count_ -= letter_tokens(length_ - 1) * one;
-            for (; i + 1 < utf8.size() && sort_at(i + 1) == sort::letter; ++i)
-                ++length_;
-            count_ += letter_tokens(length_) * one;
+            const std::size_t more = letters_at(utf8.substr(i + 1));
+            const std::uint64_t before = length_ - 1;
+            length_ += more;
+            i += more;
+            count_ += (letter_tokens(length_) - letter_tokens(before)) * one;
             break;
+        }
         case sort::digit:
             enter(run::digits);
             if (length_ % digits_a_token == 1) count_ += one;

@@ -1,3 +1,4 @@
+#include "metering/byte_scan.hpp"
 #include "metering/json_scan.hpp"
 #include "metering/request_facts.hpp"
 
@@ -20,6 +21,12 @@ struct verdict {
 bool is_space(char c)
 {
     return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+std::size_t line_end(std::string_view text, std::size_t from)
+{
+    const char* const end = text.data() + text.size();
+    return static_cast<std::size_t>(find_either<'\n', '\r'>(text.data() + from, end) - text.data());
 }
 
 // From a value's end: over the comma that follows, and what space stands before the next key. No comma: the
@@ -106,10 +113,9 @@ verdict judge(std::string_view event)
     if (memmem(event.data(), event.size(), usage_key.data(), usage_key.size()) == nullptr ||
         !event.starts_with(field))
         return {};
-    const auto is_line_end = [](char c) { return c == '\r' || c == '\n'; };
-    const auto line = std::find_if(event.begin(), event.end(), is_line_end);
+    const std::size_t line = line_end(event, 0);
     chunk_facts facts;
-    if (!std::all_of(line, event.end(), is_line_end)) {
+    if (event.find_first_not_of("\r\n", line) != event.npos) {
         // Over several lines: the extra chunk goes as a whole; nothing is cut out of others.
         const std::string text = joined_data(event, field);
         const bool extra =
@@ -117,7 +123,7 @@ verdict judge(std::string_view event)
         return {.drop = extra && facts.choices_empty && facts.usage_object};
     }
 
-    const std::string_view json = {event.begin() + field.size(), line};
+    const std::string_view json = event.substr(field.size(), line - field.size());
     if (!read_chunk(json, facts) || facts.usages != 1 || facts.choices > 1) return {};
     if (facts.choices_empty && facts.usage_object) return {.drop = true};
     if (!facts.usage_null) return {};
@@ -159,6 +165,7 @@ std::string_view include_usage_filter::feed(std::string_view bytes)
         if (c != '\n' && c != '\r') {
             line_empty_ = false;
             after_cr_ = false;
+            at = line_end(bytes, at) - 1;
             continue;
         }
         if (c == '\n' && after_cr_) {

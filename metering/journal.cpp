@@ -223,7 +223,10 @@ void journal::impl::create(const std::string& name, unsigned slots,
                 fail("cannot write the journal " + name, errno, "check the disk");
             }
         }
-        if (::fsync(fd.get()) != 0) fail("cannot write the journal " + name, errno, "check the disk");
+        // Without rows there is nothing that a power cut could take: any torn file is then as good as a new
+        // one.
+        if ((sync || !rows.empty()) && ::fsync(fd.get()) != 0)
+            fail("cannot write the journal " + name, errno, "check the disk");
     } catch (...) {
         ::unlink(name.c_str());
         throw;
@@ -341,7 +344,9 @@ void journal::impl::start(unsigned slots)
         if (!parent || ::fsync(parent.get()) != 0)
             fail("cannot sync " + folder, errno, "set state.durability = \"process\"");
     }
-    memory = mapping(file.get(), size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE);
+    // Its space is reserved, its pages come as slots are used: free slots are taken again last in, first out,
+    // so a quiet proxy keeps to the first few of them.
+    memory = mapping(file.get(), size, PROT_READ | PROT_WRITE, MAP_SHARED);
 
     build_free_list();
     std::size_t settled = 0;
@@ -425,6 +430,7 @@ record& journal::at(std::uint32_t slot) noexcept
 void journal::settle(std::uint32_t slot) noexcept
 {
     format::slot& s = impl_->at(slot);
+    if (s.row.ended_us == 0) s.row.ended_us = now_us();
     make_storable(s.row);
     s.checksum = format::checksum_of(s);
     impl::set_state(s, format::slot_settled);
@@ -436,6 +442,13 @@ void journal::free_slot(std::uint32_t slot) noexcept
     impl::set_state(impl_->at(slot), format::slot_free);
     impl_->taken.fetch_sub(1, std::memory_order_relaxed);
     impl_->push(slot);
+}
+
+void journal::rest() noexcept
+{
+    const std::span<std::byte> all = impl_->memory.bytes();
+    // Of a shared file's mapping this gives up the pages only, not what they say: who looks again finds it.
+    ::madvise(all.data(), all.size(), MADV_DONTNEED);
 }
 
 unsigned journal::used() const noexcept

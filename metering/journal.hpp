@@ -41,11 +41,16 @@ public:
     /// The slot's record, in place: write what becomes known as it becomes known.
     record& at(std::uint32_t slot) noexcept;
 
-    /// The record is final: checksums it and marks the slot settled. The owner may not touch it afterwards.
+    /// The record is final (it ends now, where it does not say when): checksums it and marks the slot
+    /// settled. The owner may not touch it afterwards.
     void settle(std::uint32_t slot) noexcept;
 
     /// Its row is committed.
     void free_slot(std::uint32_t slot) noexcept;
+
+    /// After a busy time: gives the memory back that its slots' pages take. What they hold stays in the
+    /// file's page cache, where a later process finds it, too. Any thread, any time.
+    void rest() noexcept;
 
     /// Slots in use / in all.
     unsigned used() const noexcept;

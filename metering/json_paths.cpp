@@ -29,6 +29,11 @@ bool ends_word(char c) noexcept
     return c == ',' || c == '}' || c == ']' || is_space(c);
 }
 
+bool is_number_char(char c) noexcept
+{
+    return (c >= '0' && c <= '9') || c == '+' || c == '-' || c == '.' || c == 'e' || c == 'E';
+}
+
 int hex_value(char c) noexcept
 {
     if (c >= '0' && c <= '9') return c - '0';
@@ -44,6 +49,9 @@ constexpr std::uint8_t bit(interest what) noexcept
 
 /// A key: kept whole, compared, dropped. Not an interest of a path.
 constexpr std::uint8_t key_mode = 128;
+
+constexpr std::uint8_t string_interests =
+    bit(interest::scalar) | bit(interest::measure) | bit(interest::pieces);
 
 }  // namespace
 
@@ -102,11 +110,16 @@ path_id path_tree::add(std::string_view path, interest what)
         }
     }
     at->interests |= bit(what);
-    if (at->id == no_path) at->id = count_++;
+    if (at->id == no_path) {
+        at->id = static_cast<path_id>(declared_.size());
+        declared_.push_back(at);
+        steadiness_.push_back(steadiness::none);
+    }
     return at->id;
 }
 
-json_reader::json_reader(const path_tree& tree, json_sink& sink) : root_{tree.root_.get()}, sink_{sink}
+json_reader::json_reader(const path_tree& tree, json_sink& sink)
+    : tree_{tree}, root_{tree.root_.get()}, sink_{sink}
 {
     reset();
 }
@@ -194,12 +207,8 @@ const char* json_reader::begin_value(const char* p, const char* end)
 {
     const char c = *p++;
     if (c == '"') {
-        std::uint8_t mode = 0;
-        if (at_ != nullptr) {
-            mode = at_->interests & static_cast<std::uint8_t>(bit(interest::scalar) | bit(interest::measure) |
-                                                              bit(interest::pieces));
-        }
-        return begin_text(p, end, mode);
+        const unsigned mode = at_ != nullptr ? at_->interests & string_interests : 0U;
+        return begin_text(p, end, static_cast<std::uint8_t>(mode));
     }
     if (c == '{' || c == '[') {
         open(c == '{');
@@ -211,11 +220,7 @@ const char* json_reader::begin_value(const char* p, const char* end)
         return p;
     }
     if (depth_ == 0 && (c == '\xEF' || c == '\xBB' || c == '\xBF')) return p;  // a byte order mark
-    if (c == '-' || (c >= '0' && c <= '9') || c == 't' || c == 'f' || c == 'n') {
-        begin_string(0);
-        state_ = state::in_word;
-        return read_word(p - 1, end);
-    }
+    if (c == '-' || (c >= '0' && c <= '9') || c == 't' || c == 'f' || c == 'n') return begin_word(p - 1, end);
     fail();
     return p;
 }
@@ -305,15 +310,9 @@ const char* json_reader::begin_text(const char* p, const char* end, std::uint8_t
 {
     const char* const q = find_either<'"', '\\'>(p, end);
     if (q != end && *q == '"') {
-        if ((mode & bit(interest::pieces)) != 0 && q != p) {
-            sink_.on_piece(at_->id, {p, static_cast<std::size_t>(q - p)});
-        }
         if (mode != 0) {
-            json_scalar value;
-            value.kind = json_scalar::type::string;
-            value.length = static_cast<std::size_t>(q - p);
-            value.text = {p, std::min<std::size_t>(value.length, max_text)};
-            sink_.on_scalar(at_->id, value);
+            report_text(sink_, at_->id, {p, static_cast<std::size_t>(q - p)},
+                        (mode & bit(interest::pieces)) != 0);
         }
         ended_value();
         return q + 1;
@@ -321,6 +320,15 @@ const char* json_reader::begin_text(const char* p, const char* end, std::uint8_t
     begin_string(mode);
     state_ = state::in_string;
     return read_string(p, end);
+}
+
+void json_reader::report_escaped(path_id id, std::string_view raw)
+{
+    at_ = tree_.declared_[id];
+    begin_string(static_cast<std::uint8_t>(at_->interests & string_interests));
+    const char* p = raw.data();
+    if (string_bytes(p, p + raw.size() + 1)) end_text();
+    at_ = root_;
 }
 
 const char* json_reader::read_key(const char* p, const char* end)
@@ -334,16 +342,37 @@ const char* json_reader::read_key(const char* p, const char* end)
 const char* json_reader::read_string(const char* p, const char* end)
 {
     if (!string_bytes(p, end)) return p;
-    if (mode_ != 0) {
-        json_scalar value;
-        value.kind = json_scalar::type::string;
-        value.text =
-            direct_.data() != nullptr ? direct_.substr(0, max_text) : std::string_view{hold_.data(), held_};
-        value.length = length_;
-        sink_.on_scalar(at_->id, value);
-    }
+    if (mode_ != 0) end_text();
     ended_value();
     return p;
+}
+
+void json_reader::end_text()
+{
+    json_scalar value;
+    value.kind = json_scalar::type::string;
+    value.text =
+        direct_.data() != nullptr ? direct_.substr(0, max_text) : std::string_view{hold_.data(), held_};
+    value.length = length_;
+    sink_.on_scalar(at_->id, value);
+}
+
+const char* json_reader::begin_word(const char* p, const char* end)
+{
+    const char* q = p;
+    while (q != end && !ends_word(*q))
+        ++q;
+    const auto size = static_cast<std::size_t>(q - p);
+    if (q != end && size <= max_text) {
+        if (wants(interest::scalar))
+            report_word({p, size});
+        else
+            ended_value();
+        return q;
+    }
+    begin_string(0);
+    state_ = state::in_word;
+    return read_word(p, end);
 }
 
 const char* json_reader::read_word(const char* p, const char* end)
@@ -358,23 +387,28 @@ const char* json_reader::read_word(const char* p, const char* end)
 
 void json_reader::end_word()
 {
-    if (wants(interest::scalar) && !overlong_) {
-        const std::string_view word{hold_.data(), held_};
-        json_scalar value;
-        value.text = word;
-        if (word == "null")
-            value.kind = json_scalar::type::null;
-        else if (word == "true" || word == "false") {
-            value.kind = json_scalar::type::boolean;
-            value.truth = word == "true";
-        } else if (word.find_first_not_of("0123456789+-.eE") == std::string_view::npos) {
-            value.kind = json_scalar::type::number;
-        } else {
-            fail();
-            return;
-        }
-        sink_.on_scalar(at_->id, value);
+    if (wants(interest::scalar) && !overlong_)
+        report_word({hold_.data(), held_});
+    else
+        ended_value();
+}
+
+void json_reader::report_word(std::string_view word)
+{
+    json_scalar value;
+    value.text = word;
+    if (is_number_char(word.front()) && std::ranges::all_of(word, is_number_char)) {
+        value.kind = json_scalar::type::number;
+    } else if (word == "null") {
+        value.kind = json_scalar::type::null;
+    } else if (word == "true" || word == "false") {
+        value.kind = json_scalar::type::boolean;
+        value.truth = word == "true";
+    } else {
+        fail();
+        return;
     }
+    sink_.on_scalar(at_->id, value);
     ended_value();
 }
 

@@ -28,6 +28,13 @@ enum class interest : std::uint8_t {
     object = 8,   ///< begin and end of an object or array
 };
 
+/// Whether a value says anything where the document before had the same.
+enum class steadiness : std::uint8_t {
+    none,          ///< it does
+    first_counts,  ///< the first one that was not empty stands
+    last_counts,   ///< the last one stands, whichever of these paths it was at
+};
+
 /// The declared paths, e.g. "choices[].delta.content". "" is the document itself.
 class path_tree {
 public:
@@ -38,14 +45,19 @@ public:
 
     /// Adding a path again adds to its interests and gives the same number.
     path_id add(std::string_view path, interest what);
-    std::size_t size() const noexcept { return count_; }
+    std::size_t size() const noexcept { return declared_.size(); }
+
+    /// Declares what of a scalar that every document repeats counts.
+    void mark(path_id id, steadiness what) { steadiness_[id] = what; }
+    steadiness steady(path_id id) const noexcept { return steadiness_[id]; }
 
     struct node;
 
 private:
     friend class json_reader;
     std::unique_ptr<node> root_;
-    path_id count_ = 0;
+    std::vector<const node*> declared_;   ///< by path_id
+    std::vector<steadiness> steadiness_;  ///< by path_id
 };
 
 struct json_scalar {
@@ -68,9 +80,22 @@ public:
     virtual void on_piece(path_id, std::string_view) {}
 };
 
+inline constexpr std::size_t longest_reported_text = 256;
+
+/// A string without escapes, as it is reported; `pieces`: its path has that interest.
+inline void report_text(json_sink& sink, path_id id, std::string_view text, bool pieces)
+{
+    if (pieces && !text.empty()) sink.on_piece(id, text);
+    json_scalar value;
+    value.kind = json_scalar::type::string;
+    value.length = text.size();
+    value.text = text.substr(0, longest_reported_text);
+    sink.on_scalar(id, value);
+}
+
 class json_reader {
 public:
-    static constexpr std::size_t max_text = 256;
+    static constexpr std::size_t max_text = longest_reported_text;
 
     json_reader(const path_tree& tree, json_sink& sink);
 
@@ -80,6 +105,9 @@ public:
     void finish();
     /// Forgets an unfinished document; the next byte begins a new one.
     void reset() noexcept;
+    /// Between documents: reports a string with escapes as if it stood at a path of this reader's tree. `raw`
+    /// is what stands between its quotes, well-formed; its closing quote must follow it in memory.
+    void report_escaped(path_id id, std::string_view raw);
 
     bool failed() const noexcept { return state_ == state::failed; }
     /// Between documents (also at the very start), not within one.
@@ -109,9 +137,11 @@ private:
     const char* begin_value(const char* p, const char* end);
     const char* begin_key(const char* p, const char* end);
     const char* begin_text(const char* p, const char* end, std::uint8_t mode);
+    void end_text();
     const char* after_key(const char* p, const char* end) noexcept;
     const char* read_key(const char* p, const char* end);
     const char* read_string(const char* p, const char* end);
+    const char* begin_word(const char* p, const char* end);
     const char* read_word(const char* p, const char* end);
     const char* skip(const char* p, const char* end);
     bool string_bytes(const char*& p, const char* end);
@@ -123,11 +153,12 @@ private:
     void close(bool object);
     void ended_value();
     void end_word();
-    void find_member(std::string_view key);
+    void report_word(std::string_view word);
     void begin_string(std::uint8_t mode) noexcept;
     bool wants(interest what) const noexcept;
     void fail() noexcept { state_ = state::failed; }
 
+    const path_tree& tree_;
     const path_tree::node* root_;
     json_sink& sink_;
     std::array<frame, max_frames> frames_{};

@@ -1,12 +1,10 @@
 #include "metering/json_scan.hpp"
 
-#include <algorithm>
-#include <bit>
-#include <bitset>
+#include "metering/byte_scan.hpp"
+#include "metering/string_walk.hpp"
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
+#include <algorithm>
+#include <bitset>
 
 namespace keyhole::metering {
 namespace {
@@ -68,42 +66,6 @@ bool is_number(std::string_view text)
         if (digits() == 0) return false;
     }
     return text.empty();
-}
-
-// Sixteen bytes at a time where the machine can: a prompt of a megabyte is mostly this.
-// Where the string may end or needs a look (quote, backslash, control character), or `end`.
-// `text` becomes true on a space or a byte outside ASCII before that place.
-const char* find_stop(const char* at, const char* end, bool& text)
-{
-#if defined(__SSE2__)
-    const __m128i quote = _mm_set1_epi8('"');
-    const __m128i backslash = _mm_set1_epi8('\\');
-    const __m128i last_control = _mm_set1_epi8(0x1f);
-    const __m128i space = _mm_set1_epi8(' ');
-    unsigned words = 0;
-    while (end - at >= 16) {
-        const __m128i block = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
-        const __m128i control = _mm_cmpeq_epi8(_mm_max_epu8(block, last_control), last_control);
-        const __m128i stops = _mm_or_si128(
-            control, _mm_or_si128(_mm_cmpeq_epi8(block, quote), _mm_cmpeq_epi8(block, backslash)));
-        const auto stop = static_cast<unsigned>(_mm_movemask_epi8(stops));
-        const auto seen =
-            static_cast<unsigned>(_mm_movemask_epi8(_mm_or_si128(_mm_cmpeq_epi8(block, space), block)));
-        if (stop != 0) {
-            text = text || ((words | (seen & ((stop & (~stop + 1)) - 1))) != 0);
-            return at + std::countr_zero(stop);
-        }
-        words |= seen;
-        at += 16;
-    }
-    text = text || words != 0;
-#endif
-    for (; at != end; ++at) {
-        const auto c = static_cast<unsigned char>(*at);
-        if (c == '"' || c == '\\' || c < 0x20) return at;
-        text = text || c == ' ' || c >= 0x80;
-    }
-    return end;
 }
 
 // Bytes of the well-formed UTF-8 sequence at the front (2 to 4); 0: there is none.
@@ -195,61 +157,26 @@ void json_cursor::skip_space() noexcept
     spaces_ += static_cast<std::uint64_t>(at_ - from);
 }
 
-bool json_cursor::read_escape(bool& text) noexcept
-{
-    if (end_ - at_ < 2) {
-        at_ = end_;
-        return false;
-    }
-    const char kind = at_[1];
-    at_ += 2;
-    switch (kind) {
-    case '/':
-        return true;  // what base64 looks like from some encoders
-    case '"':
-    case '\\':
-    case 'b':
-    case 'f':
-    case 'n':
-    case 'r':
-    case 't':
-        break;
-    case 'u':
-        if (hex4({at_, static_cast<std::size_t>(end_ - at_)}) >= 0) {
-            at_ += 4;
-        } else {
-            faulty_ = true;
-        }
-        break;
-    default:
-        faulty_ = true;
-        break;
-    }
-    text = true;
-    return true;
-}
-
 bool json_cursor::read_string(json_string& out) noexcept
 {
     const char* const from = ++at_;
-    bool text = false;
-    out.escaped = false;
-    for (;;) {
-        at_ = find_stop(at_, end_, text);
-        if (at_ == end_) return false;
-        if (*at_ == '"') break;
-        if (*at_ == '\\') {
-            out.escaped = true;
-            if (!read_escape(text)) return false;
-        } else {
-            faulty_ = true;
-            text = true;
-            ++at_;
-        }
+    // Keys and most values are short and plain.
+    constexpr std::ptrdiff_t soon = 32;
+    const char* const stop = find_string_stop(from, end_ - from > soon ? from + soon : end_);
+    if (stop != end_ && *stop == '"') {
+        out = {{from, static_cast<std::size_t>(stop - from)}, false};
+        at_ = stop + 1;
+        return true;
     }
-    out.raw = {from, static_cast<std::size_t>(at_ - from)};
-    ++at_;
-    if (!text && out.raw.size() > longest_text_without_space) {
+    const walked_string walked = walk_string(from, end_);
+    faulty_ = faulty_ || walked.faulty;
+    if (walked.end == nullptr) {
+        at_ = end_;
+        return false;
+    }
+    out = {{from, static_cast<std::size_t>(walked.end - from)}, walked.escaped};
+    at_ = walked.end + 1;
+    if (!walked.text && out.raw.size() > longest_text_without_space) {
         ++blobs_;
         blob_bytes_ += out.raw.size() + 2;
     }
@@ -374,6 +301,16 @@ json_cursor::step json_cursor::next_key(std::size_t& comma) noexcept
 bool decode_json_string(std::string_view raw, std::size_t limit, std::string& out)
 {
     while (!raw.empty()) {
+        // Mostly there is nothing to decode.
+        const auto special = [](char c) { return c == '\\' || static_cast<unsigned char>(c) >= 0x80; };
+        const auto plain = static_cast<std::size_t>(std::ranges::find_if(raw, special) - raw.begin());
+        if (plain != 0) {
+            const std::size_t room = limit - std::min(out.size(), limit);
+            out.append(raw.substr(0, std::min(plain, room)));
+            if (plain > room) return false;
+            raw.remove_prefix(plain);
+            continue;
+        }
         const small_text character = take_character(raw);
         if (out.size() + character.size > limit) return false;
         out.append(character.view());

@@ -55,7 +55,6 @@ private:
 
     bool read_key(json_string& out) noexcept;
     bool read_scalar() noexcept;
-    bool read_escape(bool& text) noexcept;
     bool skip_container() noexcept;
     step first_key() noexcept;
     step next_key(std::size_t& comma) noexcept;

@@ -1,6 +1,7 @@
 #include "metering/ledger.hpp"
 
 #include "metering/ledger_queries.hpp"
+#include "metering/ledger_trouble.hpp"
 #include "metering/ledger_writer.hpp"
 #include "metering/prune.hpp"
 #include "metering/sqlite.hpp"
@@ -9,6 +10,7 @@
 #include <sqlite3.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -17,8 +19,8 @@
 #include <future>
 #include <list>
 #include <mutex>
+#include <span>
 #include <stdexcept>
-#include <sys/stat.h>
 #include <thread>
 #include <tuple>
 
@@ -29,6 +31,8 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr std::size_t most_rows_per_commit = 2048;
+/// A tenth of a millisecond of work: whoever shares the writer's core gets it again after that.
+constexpr std::size_t rows_a_step = 32;
 constexpr milliseconds linger{25};       ///< a commit waits this long for company
 constexpr milliseconds first_pause{50};  ///< after a failed commit, doubled up to
 constexpr milliseconds longest_pause{2000};
@@ -38,41 +42,6 @@ constexpr int startup_busy_ms = 5000;
 /// Short while running: the writer tries again anyway, and health() should tell of a locked database soon.
 constexpr int running_busy_ms = 250;
 
-std::string remedy_for(int code)
-{
-    switch (code) {
-    case SQLITE_NOTADB:
-        return "this file is not a SQLite database; move it away, or choose another state.directory";
-    case SQLITE_CORRUPT:
-        return "the database is damaged; restore a copy, or move it away and a new one is begun";
-    case SQLITE_FULL:
-        return "the disk is full; free some space";
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-        return "another process keeps it locked; find it with fuser and stop it";
-    case SQLITE_READONLY:
-    case SQLITE_CANTOPEN:
-    case SQLITE_PERM:
-        return "check the owner, the mode and the mount of state.directory";
-    default:
-        return "check the disk and the mode of state.directory";
-    }
-}
-
-/// Which file a path names now; a ledger that was moved away under a running writer must not swallow rows.
-struct file_identity {
-    dev_t device = 0;
-    ino_t inode = 0;
-    bool operator==(const file_identity&) const = default;
-};
-
-file_identity identity_of(const std::string& path)
-{
-    struct stat status{};
-    if (::stat(path.c_str(), &status) != 0) return {};
-    return {status.st_dev, status.st_ino};
-}
-
 /// A chore and who is told of its end.
 struct errand {
     std::string name;
@@ -80,17 +49,17 @@ struct errand {
     std::function<void(std::exception_ptr)> ended;
 };
 
-std::string words_of(const std::exception_ptr& error)
-{
-    if (!error) return {};
-    try {
-        std::rethrow_exception(error);
-    } catch (const sqlite::error& e) {
-        return std::string(e.what()) + " (" + remedy_for(e.code()) + ")";
-    } catch (const std::exception& e) {
-        return e.what();
-    }
-}
+/// Whoever needs the queue's lock has it meanwhile.
+class unlocked {
+public:
+    explicit unlocked(std::unique_lock<std::mutex>& lock) : lock_(lock) { lock_.unlock(); }
+    ~unlocked() { lock_.lock(); }
+    unlocked(const unlocked&) = delete;
+    unlocked& operator=(const unlocked&) = delete;
+
+private:
+    std::unique_lock<std::mutex>& lock_;
+};
 
 }  // namespace
 
@@ -130,6 +99,11 @@ struct ledger::impl {
     void announce(const record& row) const noexcept;
 
     void run();
+    bool short_of_slots() const;
+    bool in_a_hurry() const;
+    void open_file();
+    std::size_t take_some(std::unique_lock<std::mutex>& lock, std::size_t taken);
+    std::size_t commit(std::unique_lock<std::mutex>& lock, std::size_t taken);
     bool write_batch(std::unique_lock<std::mutex>& lock);
     void wait_for_work(std::unique_lock<std::mutex>& lock);
     void do_errand(std::unique_lock<std::mutex>& lock);
@@ -140,6 +114,7 @@ struct ledger::impl {
 
 void ledger::impl::connect(int busy_ms)
 {
+    file = {};  // first: closing a file that was moved away removes the log of its old name
     ledger_writer fresh(path, sync, busy_ms);
     fresh.wait_for_locks(running_busy_ms);
     file = std::move(fresh);
@@ -160,71 +135,118 @@ void ledger::impl::announce(const record& row) const noexcept
 void ledger::impl::write_leftovers()
 {
     std::vector<journal::leftover> left = inflight.recover();
-    std::vector<record> rows;
     const std::int64_t now = now_us();
-    for (journal::leftover& l : left) {
-        if (l.row.end == outcome::interrupted && l.row.ended_us == 0) l.row.ended_us = now;
-        rows.push_back(l.row);
-    }
-    for (std::size_t at = 0; at < rows.size(); at += most_rows_per_commit) {
-        const std::size_t n = std::min(most_rows_per_commit, rows.size() - at);
-        const std::span<record> part(rows.data() + at, n);
-        const std::vector<std::size_t> inserted = file.write(part);
+    for (std::size_t at = 0; at < left.size(); at += most_rows_per_commit) {
+        const std::span part(left.data() + at, std::min(most_rows_per_commit, left.size() - at));
+        std::vector<const record*> rows;
+        for (journal::leftover& l : part) {
+            if (l.row.ended_us == 0) l.row.ended_us = now;
+            rows.push_back(&l.row);
+        }
+        const std::vector<std::size_t> inserted = file.write(rows);
         state.rows_written += inserted.size();
         ++state.commits;
         for (const std::size_t i : inserted) {
-            announce(part[i]);
+            announce(*rows[i]);
         }
-        for (std::size_t i = at; i < at + n; ++i) {
-            inflight.free_slot(left[i].slot);
+        for (const journal::leftover& l : part) {
+            inflight.free_slot(l.slot);
         }
     }
 }
 
-/// Writes the front of the queue; false: it failed and everything is as it was. Called and left with the lock
-/// held.
+/// More rows wait than there is room for as many again.
+bool ledger::impl::short_of_slots() const
+{
+    return inflight.capacity() - inflight.used() < 2 * pending.size();
+}
+
+/// Rows wait for company, unless somebody waits for them.
+bool ledger::impl::in_a_hurry() const
+{
+    return closing || committed < flush_target || pending.size() >= most_rows_per_commit ||
+           !errands.empty() || short_of_slots();
+}
+
+/// The file that the path names now.
+void ledger::impl::open_file()
+{
+    if (!file || identity_of(path) != opened) connect(running_busy_ms);
+}
+
+/// The next few rows of the queue go into the transaction; how many. With the lock held, but not while it
+/// works.
+std::size_t ledger::impl::take_some(std::unique_lock<std::mutex>& lock, std::size_t taken)
+{
+    std::array<const record*, rows_a_step> rows{};
+    const std::size_t n = std::min({pending.size() - taken, rows_a_step, most_rows_per_commit - taken});
+    for (std::size_t i = 0; i < n; ++i) {
+        rows[i] = &inflight.at(pending[taken + i]);
+    }
+    const bool hurry = in_a_hurry();
+    const unlocked meanwhile(lock);
+    if (taken == 0) open_file();
+    file.take(std::span(rows).first(n));
+    if (!hurry) std::this_thread::yield();
+    return n;
+}
+
+/// How many of the queue's first rows were new. With the lock held, but not while it works.
+std::size_t ledger::impl::commit(std::unique_lock<std::mutex>& lock, std::size_t taken)
+{
+    const auto end = pending.begin() + static_cast<std::ptrdiff_t>(taken);
+    const std::vector<std::uint32_t> slots(pending.begin(), end);
+    const unlocked meanwhile(lock);
+    if (identity_of(path) != opened) throw std::runtime_error(path + " was moved away while it was written");
+    const std::vector<std::size_t> inserted = file.commit();
+    for (const std::size_t i : inserted) {
+        announce(inflight.at(slots[i]));
+    }
+    return inserted.size();
+}
+
+/// Writes the front of the queue, a step at a time as it grows; false: it failed and everything is as it was.
+/// Called and left with the lock held.
 bool ledger::impl::write_batch(std::unique_lock<std::mutex>& lock)
 {
-    const std::size_t n = std::min(pending.size(), most_rows_per_commit);
-    const std::vector<std::uint32_t> slots(pending.begin(), pending.begin() + static_cast<std::ptrdiff_t>(n));
-    lock.unlock();
-
-    std::vector<record> rows;
-    std::vector<std::size_t> inserted;
+    const auto until = std::chrono::system_clock::now() + linger;
+    std::size_t taken = 0;
+    std::size_t goal = most_rows_per_commit;
     std::string failure;
+    bool broken = false;
     try {
-        rows.reserve(n);
-        for (const std::uint32_t slot : slots) {
-            rows.push_back(inflight.at(slot));
+        while (taken < goal) {
+            work.wait_until(lock, until,
+                            [&] { return in_a_hurry() || pending.size() >= taken + rows_a_step; });
+            const bool over = in_a_hurry() || std::chrono::system_clock::now() >= until;
+            if (over) goal = std::min(goal, pending.size());  // what comes later goes with the next
+            if (taken < goal) taken += take_some(lock, taken);
         }
-        if (!file || identity_of(path) != opened) connect(running_busy_ms);
-        inserted = file.write(rows);
+        state.rows_written += commit(lock, taken);
     } catch (const sqlite::error& e) {
         failure = std::string(e.what()) + " (" + remedy_for(e.code()) + ")";
-        if (!e.passing()) file = {};  // begin anew: the file may have been repaired or replaced by then
+        broken = !e.passing();
     } catch (const std::exception& e) {
         failure = e.what();
+        broken = true;
     }
-    if (failure.empty()) {
-        for (const std::size_t i : inserted) {
-            announce(rows[i]);
-        }
-    }
-    lock.lock();
     state.failing = !failure.empty();
     if (state.failing) {
         ++state.failed_commits;
         state.last_error = std::move(failure);
+        const unlocked meanwhile(lock);
+        if (broken) file = {};  // begin anew: the file may have been repaired or replaced by then
         return false;
     }
     ++state.commits;
-    state.rows_written += inserted.size();
     // Out of the queue before the slot is free: answer_billed() reads the slots that the queue names.
-    pending.erase(pending.begin(), pending.begin() + static_cast<std::ptrdiff_t>(n));
+    const auto end = pending.begin() + static_cast<std::ptrdiff_t>(taken);
+    const std::vector<std::uint32_t> slots(pending.begin(), end);
+    pending.erase(pending.begin(), end);
     for (const std::uint32_t slot : slots) {
         inflight.free_slot(slot);
     }
-    committed += n;
+    committed += taken;
     done.notify_all();
     return true;
 }
@@ -251,7 +273,7 @@ void ledger::impl::do_errand(std::unique_lock<std::mutex>& lock)
     std::exception_ptr error;
     lock.unlock();
     try {
-        if (!file || identity_of(path) != opened) connect(running_busy_ms);
+        open_file();
         more = work_on(file);
     } catch (const sqlite::error& failure) {
         error = std::current_exception();
@@ -309,11 +331,6 @@ void ledger::impl::run()
         if (closing) end_errands(lock, "keyhole is stopping; begin again when it runs");
         if (pending.empty() && closing) return;
         if (!pending.empty()) {
-            const auto in_a_hurry = [&] {
-                return closing || committed < flush_target || pending.size() >= most_rows_per_commit ||
-                       !errands.empty();
-            };
-            work.wait_until(lock, std::chrono::system_clock::now() + linger, in_a_hurry);
             if (!write_batch(lock)) {
                 end_errands(lock, "the ledger cannot be written: " + state.last_error);
                 if (closing) return;
@@ -363,14 +380,17 @@ ledger::~ledger()
 void ledger::submit(std::uint32_t slot)
 {
     bool wake = false;
+    bool short_of_slots = false;
     {
         const std::lock_guard lock(impl_->mutex);
         impl_->pending.push_back(slot);
         ++impl_->submitted;
-        // Between the first row and a full batch the writer lingers anyway.
-        wake = impl_->pending.size() == 1 || impl_->pending.size() == most_rows_per_commit;
+        short_of_slots = impl_->short_of_slots();
+        // The writer takes rows by the step, and what is left when it has lingered.
+        wake = impl_->pending.size() == 1 || impl_->pending.size() % rows_a_step == 0 || short_of_slots;
     }
     if (wake) impl_->work.notify_one();
+    if (short_of_slots) std::this_thread::yield();  // the writer may be waiting for this very core
 }
 
 bool ledger::flush(double seconds)

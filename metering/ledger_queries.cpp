@@ -399,8 +399,8 @@ void each_row(const std::string& path, const usage_query& q, const std::function
 bool answer_billed(const std::string& path, std::string_view answer_id)
 {
     sqlite::connection db = open_for_reading(path);
-    sqlite::statement s = db.prepare(
-        "SELECT 1 FROM requests WHERE answer_id = ?1 AND answer_id <> '' AND source <> 'none' LIMIT 1");
+    sqlite::statement s = db.prepare("SELECT 1 FROM requests WHERE answer_id = ?1 AND source <> 'none' AND " +
+                                     std::string(schema::stored_objects) + " LIMIT 1");
     s.bind(1, answer_id);
     if (s.step()) return true;
     sqlite::statement pruned =
@@ -419,8 +419,9 @@ ledger::object_usage usage_of(const std::string& path, std::string_view answer_i
     ledger::object_usage out;
     out.final = pruned.step();
     sqlite::statement s = db.prepare("SELECT " + schema::row_columns() +
-                                     " FROM requests WHERE answer_id = ?1 AND answer_id <> '' AND "
-                                     "provider = ?2 AND source <> 'none'");
+                                     " FROM requests WHERE answer_id = ?1 AND provider = ?2 AND source <> "
+                                     "'none' AND " +
+                                     schema::stored_objects);
     s.bind(1, answer_id).bind(2, provider);
     while (s.step()) {
         record r = schema::read_row(s);
@@ -442,9 +443,10 @@ std::pair<std::string, std::string> made_by(const std::string& path, std::string
 {
     sqlite::connection db = open_for_reading(path);
     // What was pruned came first.
-    for (const char* sql : {"SELECT session, account FROM pruned_answers WHERE answer_id = ?1",
-                            "SELECT session, account FROM requests WHERE answer_id = ?1 AND answer_id <> '' "
-                            "ORDER BY ended_us LIMIT 1"})
+    for (const std::string& sql :
+         {std::string("SELECT session, account FROM pruned_answers WHERE answer_id = ?1"),
+          "SELECT session, account FROM requests WHERE answer_id = ?1 AND " +
+              std::string(schema::stored_objects) + " ORDER BY ended_us LIMIT 1"})
     {
         sqlite::statement s = db.prepare(sql);
         s.bind(1, answer_id);

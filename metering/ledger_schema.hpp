@@ -15,6 +15,14 @@ namespace keyhole::metering::schema {
 inline constexpr std::int64_t hour_us = 3'600'000'000;
 inline constexpr std::int64_t day_us = 24 * hour_us;
 
+/// Objects that a provider stores can be asked for again: whose they are, and that they were billed. Other
+/// answers' ids are never asked for. In these words in every query, or the index of such ids is not used.
+/// Not an IN: SQLite would fill a table with its list for each row that is inserted.
+inline constexpr const char* stored_objects =
+    "answer_id <> '' AND (wire = 'none' OR wire = 'openai_responses' OR wire = 'openai_assistants' OR wire = "
+    "'anthropic_batch_results' OR wire = 'gemini_interactions' OR wire = 'openai_batch' OR "
+    "wire = 'openai_batch_results')";
+
 /// Creates the tables, or brings those of an older version up to date. Throws std::runtime_error where the
 /// file belongs to another program or a newer version.
 void migrate(sqlite::connection& db, const std::string& path);
@@ -103,8 +111,11 @@ void each_sum(Sum& s, Visitor&& visit)
 const std::string& row_columns();
 int row_column_count();
 /// INSERT of one row; a request id that is there already changes nothing.
-const std::string& insert_row();
-void bind_row(sqlite::statement& s, const record& r);
+std::string insert_row();
+/// INSERT of so many rows, none of which may be there already: that ends the transaction.
+std::string insert_rows(int count);
+/// `after`: parameters that belong to rows before this one.
+void bind_row(sqlite::statement& s, const record& r, int after = 0);
 /// From a SELECT whose columns begin with row_columns().
 record read_row(const sqlite::statement& s);
 

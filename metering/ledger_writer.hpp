@@ -23,9 +23,14 @@ public:
 
     /// How long a later statement waits for other processes.
     void wait_for_locks(int busy_ms);
-    /// One transaction. Returns which rows were new; throws after rolling back. A row without an end gets the
-    /// time of its commit.
-    std::vector<std::size_t> write(std::span<record> rows);
+    /// Rows of one transaction come a few at a time, so that a batch is no long stretch of work: take()
+    /// begins it or adds to it, commit() ends it and returns which of the rows were new, as indexes into all
+    /// that were taken. The rows stay where they are until then. Whatever throws rolls the batch back and
+    /// forgets it.
+    void take(std::span<const record* const> rows);
+    std::vector<std::size_t> commit();
+    /// Both at once.
+    std::vector<std::size_t> write(std::span<const record* const> rows);
 
     /// Changes to the roll-ups, within the caller's transaction.
     void store(const rollups::pending& sums) { sums_.store(sums); }
@@ -38,12 +43,21 @@ private:
     /// usage has come counts no more. `moved` keeps what the sums' names point into.
     void give_up_estimates(const record& final, rollups::pending& sums, std::deque<record>& moved);
 
+    void insert(std::span<const record* const> rows);
+    std::vector<std::size_t> insert_what_is_new();
+    void forget() noexcept;
+
     // Statements go before their connection.
     sqlite::connection db_;
-    sqlite::statement insert_;
+    sqlite::statement insert_;       ///< one row, which may be there already
+    sqlite::statement insert_new_;   ///< one that is not
+    sqlite::statement insert_many_;  ///< several that are not
     sqlite::statement estimates_;
     sqlite::statement give_up_;
     rollups::writer sums_;
+
+    std::vector<const record*> taken_;
+    bool some_known_ = false;  ///< one of them was there already, which has ended their transaction
 };
 
 }  // namespace keyhole::metering

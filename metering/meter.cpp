@@ -5,6 +5,7 @@
 #include "metering/decode.hpp"
 #include "metering/eventstream.hpp"
 #include "metering/json_paths.hpp"
+#include "metering/known_events.hpp"
 #include "metering/numbers.hpp"
 #include "metering/sse.hpp"
 
@@ -22,6 +23,9 @@ enum class promise : std::uint8_t { nothing, json, lines, sse, eventstream, othe
 
 promise promise_of(std::string_view content_type)
 {
+    // As nearly all answers say it.
+    if (content_type == "application/json") return promise::json;
+    if (content_type.starts_with("text/event-stream")) return promise::sse;
     std::string type{content_type.substr(0, std::min<std::size_t>(content_type.find(';'), 64))};
     std::ranges::transform(type, type.begin(), [](char c) {
         return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
@@ -112,7 +116,8 @@ private:
 
 struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
     impl(wire w, const answer_head& head)
-        : metered{w != wire::none || head.status >= 400}
+        : format{w}
+        , metered{w != wire::none || head.status >= 400}
         , by_line{rules_of(w).lines && head.status < 400}
         , said{promise_of(head.content_type)}
         , facts{w, head.status}
@@ -167,14 +172,18 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
         if (form == framing::undecided && !decide(bytes)) return;
         switch (form) {
         case framing::json:
-            reader.feed(bytes);
+            if (begun)
+                reader.feed(bytes);
+            else
+                begin_json(bytes);
+            begun = true;
             if (reader.failed()) facts.known().damaged = true;
             break;
         case framing::lines:
             json_lines(bytes);
             break;
         case framing::sse:
-            events.feed(bytes);
+            take_events(bytes);
             break;
         case framing::eventstream:
             messages.feed(bytes);
@@ -209,6 +218,32 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
             form = framing::opaque;
         if (form == framing::json) facts.one_body();
         return true;
+    }
+
+    /// Most events of a stream have a form that is known; the others are read.
+    void take_events(std::string_view bytes)
+    {
+        auto& known = known_events::events_of(format);
+        while (!bytes.empty()) {
+            const bool whole = events.between_events();
+            std::size_t n = whole ? known.take(bytes, reader, facts, last_form) : 0;
+            if (n == 0) {
+                last_form = 0;
+                n = events.feed_event(bytes);
+                if (whole && events.between_events())
+                    known.learn_event(bytes.substr(0, n), paths_of(compiled(format)));
+            }
+            bytes.remove_prefix(n);
+        }
+    }
+
+    /// A body that stands whole in its first bytes may have a form that is known.
+    void begin_json(std::string_view bytes)
+    {
+        auto& known = known_events::documents_of(format);
+        const std::size_t n = known.take(bytes, reader, facts, last_form);
+        reader.feed(bytes.substr(n));
+        if (n == 0 && reader.idle()) known.learn_document(bytes, paths_of(compiled(format)));
     }
 
     /// One document a line; a line that is no JSON costs only itself.
@@ -300,14 +335,17 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
         }
     }
 
+    wire format;
     bool metered;
     bool by_line;
     promise said;
     framing form = framing::undecided;
     bool wrapped = false;
     bool started = false;
+    bool begun = false;  ///< a JSON body
     bool finished = false;
     bool ending = false;
+    std::uint32_t last_form = 0;  ///< of the event before
     std::unique_ptr<content_decoder> decoder;
     answer_facts facts;
     json_reader reader;

@@ -16,13 +16,6 @@ constexpr const char* pages_at_once = "16";
 
 constexpr const char* oldest_rows = "(SELECT id FROM requests WHERE ended_us < ?1 ORDER BY ended_us LIMIT ";
 
-/// Objects that a provider stores can be asked for again: whose they are, and that they were billed, outlives
-/// their rows. Other answers' ids are never asked for.
-constexpr const char* stored_objects = "answer_id <> '' AND wire IN ('none', 'openai_responses', "
-                                       "'openai_assistants', 'anthropic_batch_results', "
-                                       "'gemini_interactions', 'openai_batch', "
-                                       "'openai_batch_results')";
-
 }  // namespace
 
 std::int64_t prune_limit(std::int64_t wanted_us, std::int64_t now_us) noexcept
@@ -82,10 +75,11 @@ pruner::phase pruner::delete_rows(sqlite::connection& db, clock::time_point unti
         "WHERE ended_us < ?1) ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)");
     mark.bind(1, report_.before_us).run();
     const std::string oldest = std::string(oldest_rows) + rows_at_once + ")";
+    // What may still be asked for outlives its row.
     sqlite::statement keep = db.prepare(
         "INSERT INTO pruned_answers SELECT answer_id, session, account, source <> 'none' FROM requests "
         "WHERE id IN " +
-        oldest + " AND " + stored_objects +
+        oldest + " AND " + schema::stored_objects +
         " ORDER BY ended_us ON CONFLICT (answer_id) DO UPDATE SET billed = max(billed, excluded.billed)");
     sqlite::statement drop = db.prepare("DELETE FROM requests WHERE id IN " + oldest);
     keep.bind(1, report_.before_us);

@@ -72,6 +72,17 @@ bool folds_to(std::string_view text, std::string_view name)
     return text.empty();
 }
 
+constexpr char foreign = '\x7f';
+
+// Of a key, as most names differ in it already. Outside ASCII it may fold to any.
+char first_letter(std::string_view key)
+{
+    if (key.empty()) return '\0';
+    const char c = key.front();
+    if (static_cast<unsigned char>(c) >= 0x80) return foreign;
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
+
 enum class match { none, folded, exact };
 
 match match_name(std::string_view key, std::string_view name)
@@ -132,7 +143,9 @@ private:
     bool take_member(const json_string& key)
     {
         const std::string_view name = comparable(key);
+        const char first = first_letter(name);
         for (std::size_t i = 0; i < member_names.size(); ++i) {
+            if (member_names[i].front() != first && first != foreign) continue;
             const match found = match_name(name, member_names[i]);
             if (found == match::none) continue;
             if (seen_[i]) ambiguous(member_names[i]);

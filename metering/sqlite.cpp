@@ -2,6 +2,14 @@
 
 #include <sqlite3.h>
 
+#include <cerrno>
+#include <cstdio>
+#include <fcntl.h>
+#include <filesystem>
+#include <sys/stat.h>
+#include <system_error>
+#include <unistd.h>
+
 namespace keyhole::metering::sqlite {
 
 namespace {
@@ -13,6 +21,22 @@ namespace {
         what += " (" + std::string(sqlite3_errstr(sqlite3_extended_errcode(db))) + ")";
     }
     throw error(code, what);
+}
+
+[[noreturn]] void fail(const std::string& what)
+{
+    const int code = errno == ENOSPC || errno == EDQUOT ? SQLITE_FULL : SQLITE_CANTOPEN;
+    throw error(code, what + ": " + std::generic_category().message(errno));
+}
+
+/// Everything that was written under `path` is on the disk.
+void sync(const std::string& path, int flags)
+{
+    const int fd = ::open(path.c_str(), flags | O_CLOEXEC);
+    if (fd < 0) fail("cannot open " + path);
+    const int done = ::fsync(fd);
+    ::close(fd);
+    if (done != 0) fail("cannot sync " + path);
 }
 
 }  // namespace
@@ -175,6 +199,37 @@ transaction::~transaction()
 void transaction::commit()
 {
     db_.exec("COMMIT");
+}
+
+void make_file(const std::string& path, const std::function<void(connection&)>& fill)
+{
+    struct stat there{};
+    if (::stat(path.c_str(), &there) == 0 && there.st_size != 0) return;
+    const std::string fresh = path + ".new";
+    for (const char* tail : {"", "-wal", "-shm"})
+        ::unlink((fresh + tail).c_str());  // of a start that died
+    try {
+        // Created here, not by SQLite, because of its mode: SQLite gives its own files the mode of this one.
+        const int fd = ::open(fresh.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        if (fd < 0) fail("cannot create " + fresh);
+        ::close(fd);
+        {
+            connection db(fresh, mode::create, 0);
+            db.exec("PRAGMA journal_mode = MEMORY");
+            db.exec("PRAGMA synchronous = OFF");
+            fill(db);
+            db.exec("PRAGMA journal_mode = WAL");
+        }
+        sync(fresh, O_RDWR);
+        // A log that lies here belongs to a file that was moved away: it must not be laid over this one.
+        for (const char* tail : {"-wal", "-shm"})
+            ::unlink((path + tail).c_str());
+        if (::rename(fresh.c_str(), path.c_str()) != 0) fail("cannot rename " + fresh);
+        sync(std::filesystem::absolute(path).parent_path().string(), O_RDONLY | O_DIRECTORY);
+    } catch (...) {
+        ::unlink(fresh.c_str());
+        throw;
+    }
 }
 
 }  // namespace keyhole::metering::sqlite

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <stdexcept>
@@ -96,5 +97,10 @@ public:
 private:
     connection& db_;
 };
+
+/// Makes the database `path` (mode 0600, WAL) where there is no file or an empty one: `fill` runs on a file
+/// of another name, unsynced since nobody knows it yet, which is then synced once, as a whole, and takes the
+/// name. A file that is there stays as it is. For one process at a time. Throws what `fill` throws, or error.
+void make_file(const std::string& path, const std::function<void(connection&)>& fill);
 
 }  // namespace keyhole::metering::sqlite

@@ -9,6 +9,12 @@ namespace keyhole::metering {
 
 void sse_splitter::feed(std::string_view bytes)
 {
+    while (!bytes.empty())
+        bytes.remove_prefix(feed_event(bytes));
+}
+
+std::size_t sse_splitter::feed_event(std::string_view bytes)
+{
     const char* p = bytes.data();
     const char* const end = p + bytes.size();
     while (bom_ < 3 && p != end) {
@@ -20,13 +26,11 @@ void sse_splitter::feed(std::string_view bytes)
         ++p;
         ++bom_;
     }
-    while (p != end) {
-        if (skip_lf_) {
-            skip_lf_ = false;
-            if (*p == '\n') ++p;
-            if (p == end) return;
-        }
-        if (part_ == part::name) p = read_name(p, end);
+    bool event_ended = false;
+    while (p != end && !event_ended) {
+        p = take_lf(p, end);
+        if (p == end) break;
+        if (part_ == part::name) p = read_name(p, end, event_ended);
         if (part_ == part::after_colon && p != end) {
             if (*p == ' ') ++p;
             part_ = part::value;
@@ -40,9 +44,19 @@ void sse_splitter::feed(std::string_view bytes)
             end_line();
         }
     }
+    if (event_ended && p != end) p = take_lf(p, end);
+    return static_cast<std::size_t>(p - bytes.data());
 }
 
-const char* sse_splitter::read_name(const char* p, const char* end)
+/// The LF of a CRLF belongs to the line before it.
+const char* sse_splitter::take_lf(const char* p, const char* end) noexcept
+{
+    if (!skip_lf_ || p == end) return p;
+    skip_lf_ = false;
+    return *p == '\n' ? p + 1 : p;
+}
+
+const char* sse_splitter::read_name(const char* p, const char* end, bool& event_ended)
 {
     if (name_size_ == 0 && end - p > 5 && std::memcmp(p, "data:", 5) == 0) {
         end_name("data");
@@ -60,7 +74,7 @@ const char* sse_splitter::read_name(const char* p, const char* end)
                 const std::string_view name{name_.data(), name_size_};
                 end_name(name == "error" ? std::string_view{} : name);  // only "error:" counts
             }
-            end_line();
+            event_ended = end_line();
             return p;
         }
         // A name that fills the array is none that we know.
@@ -99,15 +113,17 @@ void sse_splitter::value_piece(std::string_view piece)
     }
 }
 
-void sse_splitter::end_line()
+/// True: the line was blank, which ends the event.
+bool sse_splitter::end_line()
 {
     const bool blank = part_ == part::name && name_size_ == 0;
     part_ = part::name;
     name_size_ = 0;
-    if (!blank) return;
+    if (!blank) return false;
     if (has_data_) sink_.on_event_end({event_.data(), event_size_});
     has_data_ = false;
     event_size_ = 0;
+    return true;
 }
 
 void sse_splitter::finish()

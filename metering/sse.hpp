@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 
@@ -27,6 +28,15 @@ public:
     explicit sse_splitter(sse_sink& sink) noexcept : sink_{sink} {}
 
     void feed(std::string_view bytes);
+    /// Takes the bytes up to the end of one event (its last line end whole, where that is there) and returns
+    /// how many.
+    std::size_t feed_event(std::string_view bytes);
+    /// The next byte begins an event.
+    bool between_events() const noexcept
+    {
+        return part_ == part::name && name_size_ == 0 && event_size_ == 0 && !has_data_ && !skip_lf_ &&
+               bom_ == 3;
+    }
     /// The body's end: delivers an event that no blank line ended.
     void finish();
 
@@ -34,10 +44,11 @@ private:
     enum class part : std::uint8_t { name, after_colon, value };
     enum class field : std::uint8_t { data, event, other };
 
-    const char* read_name(const char* p, const char* end);
+    const char* read_name(const char* p, const char* end, bool& event_ended);
+    const char* take_lf(const char* p, const char* end) noexcept;
     void value_piece(std::string_view piece);
     void end_name(std::string_view name);
-    void end_line();
+    bool end_line();
 
     sse_sink& sink_;
     part part_ = part::name;

@@ -108,6 +108,7 @@ task<bool> connection::wait_for_request()
     if (draining_) co_return false;
     rest_buffer();
     reads_in_a_row_ = 0;
+    bytes_in_a_row_ = 0;
     limit_.expect(waiting_for::next_request, seconds_of(home_.rt()->settings->bounds.keepalive_timeout));
     auto [ec] = co_await socket_.async_wait(agent_socket::wait_read, as_result);
     if (ec || cut_ != cut_reason::none) co_return false;
@@ -152,11 +153,20 @@ task<std::size_t> connection::read_into(char* into, std::size_t size)
 {
     error_code ec;
     std::size_t n = 0;
+    if (reads_in_a_row_++ == most_at_once || bytes_in_a_row_ >= bytes_at_once) {
+        reads_in_a_row_ = 0;
+        bytes_in_a_row_ = 0;
+        const bool free = cut_ == cut_reason::none;
+        co_await let_others(home_.io().get_executor());
+        if (free && cut_ != cut_reason::none) co_return 0;  // it found no wait to end
+    }
+    size = std::min(size, bytes_at_once);
     // Nothing is cut, or what was cancelled would be read all the same.
-    if (cut_ == cut_reason::none && reads_in_a_row_++ < most_at_once)
-        n = read_at_once(socket_.native_handle(), into, size, ec);
+    if (cut_ == cut_reason::none) n = read_at_once(socket_.native_handle(), into, size, ec);
+    bytes_in_a_row_ += n;
     if (n == 0 && !ec) {
         reads_in_a_row_ = 0;
+        bytes_in_a_row_ = 0;
         auto [error, got] = co_await socket_.async_read_some(asio::buffer(into, size), as_result);
         ec = error;
         n = got;

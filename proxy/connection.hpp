@@ -106,7 +106,8 @@ private:
     std::unique_ptr<char[]> buffer_;
     std::size_t begin_ = 0;
     std::size_t end_ = 0;
-    unsigned reads_in_a_row_ = 0;  ///< that did not have to wait
+    unsigned reads_in_a_row_ = 0;     ///< that did not have to wait
+    std::size_t bytes_in_a_row_ = 0;  ///< of these
     deadline limit_;
     upstream::link* upstream_ = nullptr;
     upstream::attempt* connecting_ = nullptr;

@@ -31,6 +31,34 @@ failure provider_gone(const exchange& x, std::string detail)
             0};
 }
 
+using request_pieces = std::array<asio::const_buffer, 4>;
+
+request_pieces first_bytes(request_pieces of, std::size_t most)
+{
+    for (auto& piece : of) {
+        piece = asio::buffer(piece, most);
+        most -= piece.size();
+    }
+    return of;
+}
+
+/// All of it, a bounded part a turn: the kernel would take megabytes in one.
+task<error_code> send_rest(upstream::link& line, request_pieces pieces)
+{
+    while (asio::buffer_size(pieces) != 0) {
+        co_await let_others(line.get_executor());
+        std::size_t n = line.write_at_once(pieces);
+        if (n == 0) {
+            const auto next = first_bytes(pieces, bytes_at_once);
+            auto [ec, sent] = co_await line.async_write_some(next, as_result);
+            if (ec) co_return ec;
+            n = sent;
+        }
+        drop_front(pieces, n);
+    }
+    co_return error_code();
+}
+
 /// Sends the rest of an opaque body on as it comes from the agent.
 task<failure> pump_body(exchange& x)
 {
@@ -147,7 +175,7 @@ task<failure> forward(exchange& x)
     auto head = build_upstream_head(x, length);
     c.limit().expect(waiting_for::first_byte, seconds_of(x.to->provider.first_byte_timeout));
     const std::string_view body = x.body.view();
-    std::array<asio::const_buffer, 4> pieces{asio::buffer(head), asio::buffer(body)};
+    request_pieces pieces{asio::buffer(head), asio::buffer(body)};
     if (x.edit) {
         pieces[1] = asio::buffer(body.substr(0, x.edit->begin));
         pieces[2] = asio::buffer(x.edit->insert);
@@ -156,7 +184,7 @@ task<failure> forward(exchange& x)
     error_code ec;
     drop_front(pieces, x.line->write_at_once(pieces));
     if (asio::buffer_size(pieces) != 0) {
-        auto [error, n] = co_await asio::async_write(*x.line, pieces, as_result);
+        const error_code error = co_await send_rest(*x.line, pieces);
         ec = error;
     }
     config::wipe(head.data(), head.size());

@@ -6,12 +6,14 @@
 #include "proxy/http/multipart.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 namespace keyhole::proxy {
 namespace {
 
 constexpr std::size_t worth_discarding = 1024 * 1024;
+constexpr std::size_t scanned_in_a_turn = 256 * 1024;  // longer bodies are read through beside the worker
 
 failure too_large(std::size_t limit)
 {
@@ -36,7 +38,7 @@ task<failure> read_sized(exchange& x, std::size_t limit)
     const auto size = std::size_t{x.head.content_length};
     const auto here = std::min(size, c.unread().size());
     if (here == size)
-        x.body.append(c.unread().substr(0, here));
+        x.body.append(c.unread().substr(0, here), size);
     else if (here != 0) {
         const auto room = x.body.room(size);
         x.body.grew(c.unread().copy(room.data(), std::min(here, room.size())));
@@ -69,11 +71,28 @@ task<failure> read_chunked(exchange& x, std::size_t limit)
             x.head.keep_alive = false;  // where the next request begins is anybody's guess
             co_return failure{errc::bad_request, "The request's chunked body is malformed.", {}, 0};
         }
-        x.body.append(std::string_view(piece).substr(step.payload_begin, step.payload_size));
+        x.body.append(std::string_view(piece).substr(step.payload_begin, step.payload_size), limit);
         c.consume(step.consumed);
         if (x.body.size() > limit) co_return too_large(limit);
     }
     co_return failure{};
+}
+
+/// What must be known of a JSON body.
+failure read_json(exchange& x)
+{
+    x.facts = metering::scan_request(x.body.view());
+    if (!x.facts.ambiguous_member.empty())
+        return {errc::bad_request,
+                "The JSON member \"" + x.facts.ambiguous_member +
+                    "\" stands twice or is not usable; send it once.",
+                {},
+                0};
+    if (x.way->inserts_usage) x.edit = metering::include_usage_edit(x.facts);
+    // What the path names is what the provider reads.
+    if (!x.named.model.empty()) x.facts.model = x.named.model;
+    x.facts.stream = x.facts.stream || streams_by_path(*x.way);
+    return {};
 }
 
 /// The form's model. NO_WAY_AROUND: a form that two readers could read differently goes no further.
@@ -90,6 +109,22 @@ failure read_form(exchange& x)
     x.facts.text_bytes = 1024;
     x.facts.blobs = 1;
     return {};
+}
+
+failure read_through(exchange& x)
+{
+    return x.way->body == body_kind::json ? read_json(x) : read_form(x);
+}
+
+/// Nothing else looks at the exchange meanwhile: its coroutine waits.
+task<failure> read_through_aside(exchange& x)
+{
+    auto& home = x.agent.home();
+    failure found;
+    std::function<void()> work = [&x, &found] { found = read_through(x); };
+    x.agent.limit().rest();
+    co_await home.aside().run(home.io().get_executor(), std::move(work));
+    co_return found;
 }
 
 }  // namespace
@@ -114,22 +149,9 @@ task<failure> read_body(exchange& x)
     x.body_read = true;
     x.overhead_from_us = metering::now_us();
 
-    if (x.way->body == body_kind::json) {
-        x.facts = metering::scan_request(x.body.view());
-        if (!x.facts.ambiguous_member.empty())
-            co_return failure{errc::bad_request,
-                              "The JSON member \"" + x.facts.ambiguous_member +
-                                  "\" stands twice or is not usable; send it once.",
-                              {},
-                              0};
-        if (x.way->inserts_usage) x.edit = metering::include_usage_edit(x.facts);
-        // What the path names is what the provider reads.
-        if (!x.named.model.empty()) x.facts.model = x.named.model;
-        x.facts.stream = x.facts.stream || streams_by_path(*x.way);
-    } else {
-        co_return read_form(x);
-    }
-    co_return failure{};
+    if (x.body.size() <= scanned_in_a_turn) co_return read_through(x);
+    failure f = co_await read_through_aside(x);
+    co_return f;
 }
 
 task<bool> discard_body(exchange& x)

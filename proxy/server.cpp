@@ -6,6 +6,7 @@
 #include "proxy/control/admin.hpp"
 #include "proxy/control/strangers.hpp"
 #include "proxy/listener.hpp"
+#include "proxy/resident.hpp"
 #include "proxy/runtime.hpp"
 #include "proxy/session_store.hpp"
 #include "proxy/worker.hpp"
@@ -68,6 +69,7 @@ public:
         , work_(asio::make_work_guard(control_))
         , signals_(control_.get_executor())
         , tick_(control_.get_executor())
+        , quiet_(control_.get_executor())
     {
         // Said before anything else can happen to this process: it is the only trace of what a crash left.
         for (const auto& remark : inflight_.remarks())
@@ -99,6 +101,8 @@ public:
                             {"workers", std::to_string(workers_.size())},
                             {"providers", provider_names()},
                             {"admin", rt_->settings->admin.socket}});
+        forget_start();
+        rest_when_quiet();
         control_.run();
         log_.info("stopped");
         log_.flush();
@@ -298,6 +302,27 @@ private:
         watch_drain();
     }
 
+    /// After a busy time, what it took is given back, once: when a second passes without a row and with no
+    /// more connections than before it.
+    void rest_when_quiet()
+    {
+        quiet_.expires_after(std::chrono::seconds(1));
+        quiet_.async_wait([this](error_code ec) {
+            if (ec) return;
+            const auto rows = books_.health().rows_written;
+            const auto connections = shared_.agent_connections.load(std::memory_order_relaxed);
+            const bool still = rows == rows_seen_ && connections == connections_seen_;
+            if (still && !rested_) {
+                inflight_.rest();
+                return_freed();
+            }
+            rested_ = still;
+            rows_seen_ = rows;
+            connections_seen_ = connections;
+            rest_when_quiet();
+        });
+    }
+
     void watch_drain()
     {
         std::size_t open = 0;
@@ -341,6 +366,10 @@ private:
     asio::executor_work_guard<executor> work_;
     asio::basic_signal_set<executor> signals_;
     timer tick_;
+    timer quiet_;
+    std::uint64_t rows_seen_ = 0;
+    std::uint64_t connections_seen_ = 0;
+    bool rested_ = false;  ///< since the last busy second
     std::vector<std::unique_ptr<worker>> workers_;
     std::vector<std::unique_ptr<listener>> listeners_;
     std::vector<std::unique_ptr<listener>> own_;  ///< sessions' own sockets
@@ -365,6 +394,7 @@ void guard_process() noexcept
 int serve(config::settings settings, const config::sources& from)
 {
     use_all_descriptors();
+    tune_allocator();
     server s(std::move(settings), from);
     return s.run();
 }

@@ -7,14 +7,10 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <fcntl.h>
 #include <map>
 #include <span>
 #include <stdexcept>
 #include <sys/stat.h>
-#include <unistd.h>
 #include <utility>
 
 namespace keyhole::proxy {
@@ -82,15 +78,12 @@ void migrate(sqlite::connection& db)
 sqlite::connection open(const std::string& path)
 {
     try {
-        // Created here, not by SQLite, because of its mode: SQLite gives its own files the mode of this one.
-        const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-        if (fd < 0) throw std::runtime_error(std::strerror(errno));
-        ::fchmod(fd, 0600);
-        ::close(fd);
-        sqlite::connection db(path, sqlite::mode::create, busy_ms);
-        db.exec("PRAGMA journal_mode = WAL");
+        sqlite::make_file(path, migrate);
+        ::chmod(path.c_str(), 0600);
+        sqlite::connection db(path, sqlite::mode::read_write, busy_ms);
         db.exec("PRAGMA synchronous = FULL");  // a revoked session must not come back after a power cut
         migrate(db);
+        db.exec("PRAGMA journal_mode = WAL");
         return db;
     } catch (const sqlite::error& e) {
         throw std::runtime_error(path + ": " + e.what() +

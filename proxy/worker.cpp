@@ -14,6 +14,7 @@ namespace keyhole::proxy {
 namespace {
 
 constexpr std::size_t kept_buffers = 64;
+constexpr std::size_t freed_in_a_turn = 256 * 1024;
 constexpr unsigned turns_to_wait = 16;  // of the loop, for room in a burst of newcomers
 
 /// The same configuration, its users counted per worker: a count that all workers share costs each request a
@@ -49,6 +50,7 @@ worker::worker(services& shared, runtime_ptr rt, std::size_t connection_limit)
     , rt_(own_handle(std::move(rt)))
     , clock_(io_.get_executor())
 {
+    large_.set_dismantle([this](large_buffer used) { dismantle(std::move(used)); });
 }
 
 worker::~worker()
@@ -174,6 +176,12 @@ void worker::stop()
     });
     if (thread_.joinable()) thread_.join();
     pool_.clear();
+}
+
+void worker::dismantle(large_buffer used)
+{
+    if (!used.shrink(freed_in_a_turn)) return;
+    asio::post(io_, [this, rest = std::move(used)]() mutable { dismantle(std::move(rest)); });
 }
 
 std::unique_ptr<char[]> worker::lend_buffer()

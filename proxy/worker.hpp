@@ -5,6 +5,7 @@
 
 #include "proxy/body_bytes.hpp"
 #include "proxy/handoff.hpp"
+#include "proxy/net/aside.hpp"
 #include "proxy/net/task.hpp"
 #include "proxy/runtime.hpp"
 #include "proxy/services.hpp"
@@ -61,6 +62,8 @@ public:
     static constexpr std::size_t buffer_size = 32 * 1024;
     /// For bodies that are larger than that.
     large_buffers& large() noexcept { return large_; }
+    /// For what would hold the others up.
+    side_thread& aside() noexcept { return aside_; }
     std::unique_ptr<char[]> lend_buffer();
     void return_buffer(std::unique_ptr<char[]> used);
 
@@ -72,6 +75,7 @@ private:
     task<> tick();
     bool make_room(const newcomer& who);
     void begin(newcomer who, unsigned turns);
+    void dismantle(large_buffer used);
 
     services& shared_;
     const std::size_t connection_limit_;  ///< this worker's share of limits.max_connections; fixed at start
@@ -85,6 +89,7 @@ private:
     std::size_t leaving_ = 0;  ///< of these, cut to make room
     std::vector<std::unique_ptr<char[]>> buffers_;
     large_buffers large_;
+    side_thread aside_;
     std::unordered_map<std::string, upstream::endpoint_ptr> own_endpoints_;
     std::atomic<std::size_t> count_{0};
     std::atomic<std::size_t> idle_{0};

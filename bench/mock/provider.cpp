@@ -10,11 +10,13 @@
 #include <stdexcept>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <utility>
 
 namespace keyhole::bench {
 namespace {
 
 constexpr std::size_t scratch_size = 256 * 1024;
+constexpr unsigned reads_a_turn = 2;
 constexpr unsigned events_a_turn = 8;
 constexpr std::uint64_t cached_tokens = 64;
 
@@ -56,8 +58,10 @@ struct provider::connection final : message_sink {
     char last = 0;
     bool close_after = false;
     bool answering = false;
-    bool fast = false;   ///< stands in fast_
-    bool timed = false;  ///< stands in timers_
+    bool fast = false;        ///< stands in fast_
+    bool uploads = false;     ///< stands in uploads_
+    bool to_the_end = false;  ///< the peer has closed: what is left is read until the socket says so
+    bool timed = false;       ///< stands in timers_
     bool closed = false;
     bool writing = false;  ///< waits for room in the socket
 
@@ -104,6 +108,7 @@ void provider::run()
         }
         run_timers();
         run_fast_streams();
+        run_uploads();
         bury();
     }
 }
@@ -128,23 +133,44 @@ void provider::on_ready(connection& c, std::uint32_t events)
 {
     if (c.closed) return;
     if ((events & EPOLLOUT) != 0 && c.has_output()) flush(c);
-    if (!c.closed && (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0)
-        read(c, (events & ~std::uint32_t{EPOLLIN | EPOLLOUT}) != 0);
+    if (c.closed || (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) == 0) return;
+    c.to_the_end = c.to_the_end || (events & ~std::uint32_t{EPOLLIN | EPOLLOUT}) != 0;
+    if (!c.uploads) read(c);
 }
 
-void provider::read(connection& c, bool to_the_end)
+void provider::read(connection& c)
 {
-    for (bool more = true; (more || to_the_end) && !c.closed;) {
+    unsigned reads = 0;
+    for (bool more = true; (more || c.to_the_end) && !c.closed;) {
+        if (reads++ == reads_a_turn) {
+            uploads_.push_back(&c);
+            c.uploads = true;
+            return;
+        }
         std::size_t n = 0;
         const auto result = c.io.read(scratch_.data(), scratch_.size(), n, more);
-        if (result == outcome::would_block) return;
-        if (result == outcome::ended) return close(c);
+        if (result == outcome::would_block) break;
+        if (result == outcome::ended) {
+            close(c);
+            break;
+        }
         const auto state = c.reader.feed({scratch_.data(), n}, c);
         if (state == message_reader::state::broken) {
             books_.break_off();
-            return close(c);
+            close(c);
+            break;
         }
         if (state == message_reader::state::done && !c.answering) answer(c);
+    }
+}
+
+/// A peer that sends as fast as it is read from must not keep the streams waiting.
+void provider::run_uploads()
+{
+    const auto turn = std::exchange(uploads_, {});
+    for (auto* c : turn) {
+        c->uploads = false;
+        if (!c->closed) read(*c);
     }
 }
 
@@ -299,7 +325,7 @@ void provider::close(connection& c)
 
 void provider::bury()
 {
-    std::erase_if(buried_, [](const auto& c) { return !c->timed && !c->fast; });
+    std::erase_if(buried_, [](const auto& c) { return !c->timed && !c->fast && !c->uploads; });
 }
 
 void provider::run_fast_streams()
@@ -330,7 +356,7 @@ void provider::run_timers()
 
 bool provider::wait_time(timespec& wait) const
 {
-    if (!fast_.empty()) return true;
+    if (!fast_.empty() || !uploads_.empty()) return true;
     if (timers_.empty()) return false;
     wait = to_timespec(std::max<std::int64_t>(timers_.top().at - now_ns(), 0));
     return true;

@@ -45,8 +45,7 @@ private:
 
     void accept_from(const listener& l);
     void on_ready(connection& c, std::uint32_t events);
-    /// `to_the_end`: the peer has closed, so what is left is read until the socket says so.
-    void read(connection& c, bool to_the_end);
+    void read(connection& c);
     void answer(connection& c);
     void control(connection& c);
     void begin_stream(connection& c);
@@ -59,6 +58,7 @@ private:
     void close(connection& c);
     void bury();
     void run_fast_streams();
+    void run_uploads();
     void run_timers();
     bool wait_time(struct timespec& wait) const;
 
@@ -69,6 +69,7 @@ private:
     std::vector<std::unique_ptr<connection>> connections_;  ///< by descriptor
     std::vector<std::unique_ptr<connection>> buried_;       ///< closed; timers may still name them
     std::vector<connection*> fast_;
+    std::vector<connection*> uploads_;  ///< whose socket had more than a turn's reads
     std::priority_queue<due, std::vector<due>, std::greater<>> timers_;
     std::vector<char> scratch_;
     std::string text_;

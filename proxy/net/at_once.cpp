@@ -35,8 +35,12 @@ std::size_t write_at_once(int socket, std::span<const asio::const_buffer> pieces
     std::array<::iovec, most_pieces> parts{};
     const std::size_t count = std::min(pieces.size(), parts.size());
     std::size_t used = 0;
-    for (const auto& piece : pieces.first(count))
-        if (piece.size() != 0) parts[used++] = {const_cast<void*>(piece.data()), piece.size()};
+    std::size_t room = bytes_at_once;
+    for (const auto& piece : pieces.first(count)) {
+        const auto n = std::min(piece.size(), room);
+        if (n != 0) parts[used++] = {const_cast<void*>(piece.data()), n};
+        room -= n;
+    }
     if (used == 0) return 0;
     ::msghdr message{};
     message.msg_iov = parts.data();

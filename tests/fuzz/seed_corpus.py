@@ -33,6 +33,12 @@ PREFACE = b"\r\n\r\n\0\r\nQUIT\n" + b"\x21\x00\x00\x07" + b"\xe0\x00\x04kh_1"
 
 
 def own():
+    chat = CHAT[: CHAT.index(b"\n\n") + 2]
+    named = b'event: d\ndata: {"type":"content_block_delta","index":0,"delta":{"text":"a"}}\n\n'
+    for i, (event, text) in enumerate(((chat, b"hi"), (named, b'"a"'))):
+        other = event.replace(text, text.replace(b"a", b"b\\n").replace(b"hi", b"h\\u00e9"))
+        for wire in (1, 4, 8, 10):
+            yield "event_skeleton_fuzz", f"own{i}-{wire}", b"\0".join((bytes([wire]) + event, other.replace(b"0", b"12").replace(b'"c"', b'"cc"'), other))
     sse_like = [SSE, CHAT, b"\xef\xbb\xbfdata: a\ndata: b\n\n", b"error: {}\n\n"]
     for i, body in enumerate(sse_like):
         yield "sse_fuzz", f"own{i}", body

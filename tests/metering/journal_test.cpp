@@ -6,6 +6,7 @@
 
 #include <random>
 #include <set>
+#include <sstream>
 #include <sys/stat.h>
 #include <thread>
 
@@ -324,6 +325,70 @@ TEST(Journal, SyncsToDiskWhenAsked)
     j.settle(*slot);
     j.free_slot(*slot);
     EXPECT_EQ(j.used(), 0U);
+}
+
+/// KiB of this process's memory that lie in the file `path`.
+std::size_t resident_kib(const std::string& path)
+{
+    std::istringstream maps(read_file("/proc/self/smaps"));
+    std::size_t sum = 0;
+    bool inside = false;
+    for (std::string line; std::getline(maps, line);) {
+        if (line.find(" kB") == std::string::npos)
+            inside = line.ends_with(path);
+        else if (inside && line.starts_with("Rss:"))
+            sum += std::stoul(line.substr(4));
+    }
+    return sum;
+}
+
+TEST(Journal, TakesMemoryForTheSlotsInUseOnly)
+{
+    const temp_dir dir;
+    const std::string path = dir / "inflight";
+    const auto serve = [](journal& j) {
+        for (int i = 0; i < 1000; ++i) {
+            const auto slot = j.open(named("one after the other"));
+            j.settle(*slot);
+            j.free_slot(*slot);
+        }
+    };
+    {
+        journal j(path, 4096, false);
+        EXPECT_LE(resident_kib(path), 16U) << "when nothing was asked yet";
+        serve(j);
+        EXPECT_LE(resident_kib(path), 64U) << "free slots are taken again last in, first out";
+    }
+    journal again(path, 4096, false);
+    serve(again);
+    EXPECT_LE(resident_kib(path), 64U) << "after a start that has read all of it";
+}
+
+TEST(Journal, EVERY_REQUEST_ONE_ROW_RestsWithoutLosingWhatItHolds)
+{
+    const temp_dir dir;
+    const std::string path = dir / "inflight";
+    {
+        journal j(path, 4096, false);
+        std::vector<std::uint32_t> slots;
+        for (int i = 0; i < 2000; ++i)
+            slots.push_back(*j.open(named("m" + std::to_string(i))));
+        for (int i = 0; i < 1000; ++i) {
+            j.settle(slots[static_cast<std::size_t>(i)]);
+        }
+        ASSERT_GT(resident_kib(path), 2000U);
+        j.rest();
+        EXPECT_EQ(resident_kib(path), 0U);
+        EXPECT_EQ(j.at(slots[1500]).model.view(), "m1500");
+        j.at(slots[1500]).counts.output = 9;
+        j.rest();
+    }
+    journal j(path, 4096, false);
+    const auto left = j.recover();
+    ASSERT_EQ(left.size(), 2000U);
+    EXPECT_EQ(left[1500].row.counts.output, 9);
+    EXPECT_EQ(left[999].row.end, outcome::in_flight) << "settled as it was";
+    EXPECT_EQ(left[1000].row.end, outcome::interrupted);
 }
 
 TEST(Journal, GivesNoSlotToTwoThreadsAtOnce)

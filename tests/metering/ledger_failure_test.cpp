@@ -214,6 +214,40 @@ TEST(LedgerFailure, BeginsANewFileWhenTheOldOneIsMovedAway)
     EXPECT_EQ(books.rows({}).size(), 1U) << "the new row is in the file that is there now";
 }
 
+TEST(LedgerFailure, DoesNotTakeTheLogOfAFileThatWasMovedAwayForItsOwn)
+{
+    const temp_dir dir;
+    std::string log;
+    {
+        journal inflight(dir / "inflight", 8, false);
+        ledger books(dir.path(), inflight, false);
+        std::mt19937 random(5);
+        submit(inflight, books, random_record(random, now_us()));
+        ASSERT_TRUE(books.flush(10));
+        log = test::read_file(dir / "ledger.db-wal");
+        ASSERT_FALSE(log.empty());
+    }
+    std::filesystem::remove(dir / "ledger.db");
+    test::write_file(dir / "ledger.db-wal", log);
+    journal inflight(dir / "inflight", 8, false);
+    const ledger books(dir.path(), inflight, false);
+    EXPECT_TRUE(books.rows({}).empty());
+}
+
+TEST(LedgerFailure, BeginsAgainAfterAFirstStartThatDied)
+{
+    const temp_dir dir;
+    test::write_file(dir / "ledger.db.new", std::string(5000, 'x'));
+    test::write_file(dir / "ledger.db", "");
+    journal inflight(dir / "inflight", 8, false);
+    ledger books(dir.path(), inflight, false);
+    std::mt19937 random(6);
+    submit(inflight, books, random_record(random, now_us()));
+    ASSERT_TRUE(books.flush(10));
+    EXPECT_EQ(books.rows({}).size(), 1U);
+    EXPECT_TRUE(dir.matching(".new").empty());
+}
+
 TEST(LedgerFailure, SaysWhatToDoAboutAFileThatIsNoDatabase)
 {
     const temp_dir dir;

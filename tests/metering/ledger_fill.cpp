@@ -145,7 +145,10 @@ void fill(const wish& w)
     for (std::int64_t n = 0; n < w.rows; ++n) {
         batch.push_back(rows.row(n));
         if (batch.size() < rows_a_commit && n + 1 < w.rows) continue;
-        to.write(batch);
+        std::vector<const record*> written;
+        for (const record& r : batch)
+            written.push_back(&r);
+        to.write(written);
         batch.clear();
     }
     to.db().exec("PRAGMA wal_checkpoint(TRUNCATE)");

@@ -110,6 +110,23 @@ TEST(Ledger, EVERY_REQUEST_ONE_ROW_WritesARequestIdOnce)
     EXPECT_EQ(b.books.health().rows_written, 1U);
 }
 
+TEST(Ledger, EVERY_REQUEST_ONE_ROW_WritesTheNewRowsOfABatchThatHoldsKnownOnes)
+{
+    books_on_disk b;
+    std::mt19937 random(7);
+    const record known = random_record(random, now_us());
+    b.add(known);
+    ASSERT_TRUE(b.books.flush(10));
+    for (int i = 0; i < 50; ++i) {
+        b.add(i == 20 || i == 49 ? known : random_record(random, now_us()));
+    }
+    ASSERT_TRUE(b.books.flush(10));
+    EXPECT_EQ(b.books.rows({}).size(), 49U);
+    EXPECT_EQ(b.books.health().rows_written, 49U);
+    EXPECT_EQ(b.inflight.used(), 0U);
+    test::expect_rollups_equal_rows(b.books);
+}
+
 TEST(Ledger, FreesTheSlotAfterTheCommitAndTellsOfEachRowOnce)
 {
     const temp_dir dir;
@@ -397,6 +414,18 @@ TEST(Ledger, TOKENS_EXACT_CountsWhatIsUnpricedEstimatedUnknownAndWrong)
     EXPECT_EQ(s.estimated_requests, 2);
     EXPECT_EQ(s.unknown_requests, 1);
     EXPECT_EQ(s.errors, 1);
+}
+
+/// Answers' ids are random: looking through all rows for one would take longer with each request ever made.
+TEST(Ledger, FindsWhoMadeAnObjectByAnIndex)
+{
+    const books_on_disk b;
+    sqlite::connection db(b.dir / "ledger.db", sqlite::mode::read_only, 1000);
+    sqlite::statement plan =
+        db.prepare("EXPLAIN QUERY PLAN SELECT session FROM requests WHERE answer_id = ?1 AND " +
+                   std::string(schema::stored_objects));
+    ASSERT_TRUE(plan.step());
+    EXPECT_THAT(std::string(plan.text(3)), HasSubstr("requests_by_answer"));
 }
 
 }  // namespace

@@ -65,13 +65,16 @@ TEST_F(AtOnce, WritesWhatTheKernelTakes_TheRestStays)
     const std::string head(10, 'h');
     const std::string body(8 * 1024 * 1024, 'b');
     std::array<asio::const_buffer, 2> pieces{asio::buffer(head), asio::buffer(body)};
-    const auto n = write_at_once(ends_[0], pieces);
-    ASSERT_GT(n, head.size());
-    ASSERT_LT(n, head.size() + body.size());
-    drop_front(pieces, n);
-    EXPECT_EQ(asio::buffer_size(pieces), head.size() + body.size() - n);
+    std::size_t sent = 0;
+    while (const auto n = write_at_once(ends_[0], pieces)) {
+        ASSERT_LE(n, bytes_at_once);  // no turn of the loop takes long
+        drop_front(pieces, n);
+        sent += n;
+    }
+    ASSERT_GT(sent, head.size());
+    ASSERT_LT(sent, head.size() + body.size());
+    EXPECT_EQ(asio::buffer_size(pieces), head.size() + body.size() - sent);
     EXPECT_EQ(pieces[0].size(), 0U);
-    EXPECT_EQ(write_at_once(ends_[0], pieces), 0U);
 }
 
 TEST_F(AtOnce, APeerThatIsGoneTakesNothing)

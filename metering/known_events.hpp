@@ -1,0 +1,46 @@
+// The forms of what a worker's answers of one wire repeat: events of streams, or whole JSON bodies. A form
+// says nothing of the answer it was learned from (what differed between two answers is open in it), so all
+// answers on a thread share them, and none holds any. Thread rule: events_of() and documents_of() are the
+// calling thread's own.
+#pragma once
+
+#include "metering/event_skeleton.hpp"
+#include "metering/usage.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+namespace keyhole::metering {
+
+class known_events {
+public:
+    static constexpr std::size_t most_forms = 8;
+
+    static known_events& events_of(wire w);
+    static known_events& documents_of(wire w);
+
+    /// If an event of a known form stands at the front: reports it as `reader`, idle and with `sink` as its
+    /// sink, would have, and returns its size. 0: it must be read. `last`: the form of the document before,
+    /// as take() left it; 0: there is none, or none that is known.
+    std::size_t take(std::string_view bytes, json_reader& reader, json_sink& sink, std::uint32_t& last);
+
+    /// What take() did not know, from its first to its last byte. Learning costs about as much as reading it
+    /// once more, so it stops, but for a try now and then, where it does not pay.
+    void learn_event(std::string_view event, const path_tree& tree);
+    void learn_document(std::string_view text, const path_tree& tree);
+
+private:
+    static constexpr std::uint8_t full_credit = 64;
+
+    bool worth_learning() noexcept;
+    void learn(event_skeleton form);
+
+    std::vector<event_skeleton> forms_;  ///< those that are met more often stand further in front
+    std::uint8_t credit_ = full_credit;  ///< lessons that may still be taken; what is recognised adds to them
+    std::uint8_t refused_ = 0;           ///< lessons that were not
+    event_skeleton::values open_{};
+};
+
+}  // namespace keyhole::metering
