@@ -2,7 +2,9 @@
 // account() on every way out, once. The row, the log line, the metrics and the budget are fed from the same
 // record, so they cannot disagree.
 #include "metering/best_known.hpp"
+#include "metering/estimate.hpp"
 #include "metering/reprice.hpp"
+#include "metering/request_demand.hpp"
 #include "proxy/exchange.hpp"
 #include "proxy/stored_usage.hpp"
 
@@ -15,6 +17,16 @@ std::string_view label_or(const session& s, std::string_view name, std::string_v
 {
     const auto found = s.info.labels.find(std::string(name));
     return found != s.info.labels.end() ? std::string_view(found->second) : otherwise;
+}
+
+/// Speech comes as sound, without a word about its usage: it is billed by what was spoken.
+void take_speech(exchange& x, metering::record& row)
+{
+    if (x.way->path != "/audio/speech" || row.bytes_out == 0) return;
+    const auto spoken = metering::demand_of(row.format, row.model.view(), x.body.view()).spoken_bytes;
+    row.counts.input = metering::estimate_input(row.format, x.body.view());
+    row.counts.output_audio = spoken + spoken / 2;
+    row.source = metering::usage_source::estimated;
 }
 
 /// TOKENS_EXACT: the provider's numbers where it gave them; where an answer broke off, or never said, the
@@ -44,6 +56,7 @@ void take_usage(exchange& x, metering::record& row, bool complete)
             .request_body = x.facts.is_object ? x.body.view() : std::string_view()});
     row.counts = known.counts;
     row.source = known.source;
+    if (row.source == metering::usage_source::none) take_speech(x, row);
 }
 
 /// The provider has the whole request and works on it, but its answer was not waited for: the input is billed

@@ -33,7 +33,7 @@ std::string_view name_of(metering::limit_window w) noexcept
 
 }  // namespace
 
-failure explain(const metering::refusal& r, std::int64_t now_us)
+failure explain(const metering::refusal& r, std::int64_t now_us, bool never)
 {
     using metering::limit_unit;
     using metering::limit_window;
@@ -43,6 +43,8 @@ failure explain(const metering::refusal& r, std::int64_t now_us)
     if (r.which.unit != limit_unit::requests && r.which.unit != limit_unit::concurrency)
         text += ", this request may need up to " + amount(r.which.unit, r.asked);
     text += '.';
+    if (never)
+        return {errc::budget_exceeded, text + " No waiting helps: it is more than the whole limit.", {}, 0};
     if (r.which.unit == limit_unit::concurrency)
         return {errc::concurrency_limited, text + " Wait for a running request to end.", {}, 1};
     if (r.which.window == limit_window::minute) {
@@ -54,6 +56,21 @@ failure explain(const metering::refusal& r, std::int64_t now_us)
                 ? std::string(" Ask whoever runs Keyhole to raise it.")
                 : " It starts anew with the next " + std::string(name_of(r.which.window)) + ".";
     return {errc::budget_exceeded, text, {}, 0};
+}
+
+bool never_fits(const metering::refusal& r, const metering::demand& least) noexcept
+{
+    using metering::limit_unit;
+    switch (r.which.unit) {
+    case limit_unit::usd:
+        return least.nano_usd > r.which.value;
+    case limit_unit::tokens:
+        return least.tokens > r.which.value;
+    case limit_unit::requests:
+    case limit_unit::concurrency:
+        return r.which.value <= 0;
+    }
+    return false;
 }
 
 failure unpriced(std::string_view model)

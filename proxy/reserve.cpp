@@ -3,6 +3,7 @@
 // the whole of it is held: nothing can pass a limit. Where it does not, a full hold would wall off small
 // budgets, so a request that does not fit takes all that is left, if that covers its input and a short
 // answer: spend can then pass the limit by that one request's answer, and nothing else is admitted meanwhile.
+#include "metering/request_demand.hpp"
 #include "proxy/reserving.hpp"
 
 #include <algorithm>
@@ -73,39 +74,61 @@ failure reserve(exchange& x)
         budget.limits_money())
         return unpriced(model);
 
-    const auto declared = x.facts.max_tokens.value_or(-1);
+    const auto now = metering::now_us();
+    const auto left = budget.left(now);
+    // Only limits need the second look through the body.
+    const bool limited = left.nano_usd || left.tokens || !x.who->info.models.empty();
+    auto asked = metering::demand_of(route.wire, model,
+                                     limited && x.facts.is_object ? x.body.view() : std::string_view());
+    if (!limited) {
+        if (!asked.output) asked.output = x.facts.max_tokens;
+        asked.answers = std::clamp<std::int64_t>(x.facts.choices, 1, 128);
+    } else if (x.facts.is_object && !x.facts.complete)
+        asked.output.reset();  // more may stand behind the place where reading stopped
+    for (const auto& further : asked.models)
+        if (auto f = check_model_name(x, further)) return f;
+
+    const auto declared = asked.output.value_or(-1);
     const bool bounded = declared >= 0 && declared <= rules.reserve_output_tokens;
     std::int64_t output = bounded ? declared : rules.reserve_output_tokens;
     if (price != nullptr && price->max_output_tokens > 0) output = std::min(output, price->max_output_tokens);
     const auto worst_for = [&](std::int64_t answer) {
         metering::token_counts worst;
-        worst.input = metering::estimate_input_tokens(x.facts);
-        worst.output = answer * std::clamp<std::int64_t>(x.facts.choices, 1, 128);
+        worst.input = metering::estimate_input_tokens(x.facts) + asked.input_elsewhere;
+        worst.output = answer * asked.answers;
         return worst;
     };
     const auto need_for = [&](std::int64_t answer) {
         const auto worst = worst_for(answer);
         metering::demand d;
         d.tokens = worst.total();
-        d.nano_usd = prices.price(provider, model, {}, worst).nano_usd;
+        d.nano_usd = prices.most(provider, model,
+                                 {.service_tier = x.facts.service_tier,
+                                  .input = worst.input,
+                                  .output = worst.output,
+                                  .searches = asked.searches,
+                                  .cache_write = asked.writes_cache,
+                                  .long_cache_write = asked.writes_long_cache,
+                                  .audio = asked.output_audio,
+                                  .image = asked.output_image});
         return d;
     };
 
-    const auto now = metering::now_us();
     auto need = need_for(output);
     x.bound = worst_for(output);
+    const auto least = bounded ? need : need_for(std::min(output, short_answer_tokens));
     auto outcome = budget.reserve(need, now);
     if (std::holds_alternative<metering::refusal>(outcome) && !bounded) {
-        const auto least = need_for(std::min(output, short_answer_tokens));
-        const auto left = budget.left(now);
-        need.nano_usd = std::min(need.nano_usd, left.nano_usd.value_or(need.nano_usd));
-        need.tokens = std::min(need.tokens, left.tokens.value_or(need.tokens));
+        const auto rest = budget.left(now);
+        need.nano_usd = std::min(need.nano_usd, rest.nano_usd.value_or(need.nano_usd));
+        need.tokens = std::min(need.tokens, rest.tokens.value_or(need.tokens));
         if (need.nano_usd >= least.nano_usd && need.tokens >= least.tokens) {
             outcome = budget.reserve(need, now);
             x.bound = worst_for(std::min(output, short_answer_tokens));
         }
     }
-    if (const auto* refused = std::get_if<metering::refusal>(&outcome)) return explain(*refused, now);
+    if (const auto* refused = std::get_if<metering::refusal>(&outcome))
+        return explain(*refused, now, never_fits(*refused, least));
     x.held = std::get<metering::reservation>(std::move(outcome));
     return {};
 }

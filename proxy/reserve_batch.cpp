@@ -89,7 +89,8 @@ failure reserve_batch(exchange& x)
         if (limited && !allowed) return unbounded("What a batch of a file may cost is not known");
     }
     auto outcome = budget.reserve(all.need, now);
-    if (const auto* refused = std::get_if<metering::refusal>(&outcome)) return explain(*refused, now);
+    if (const auto* refused = std::get_if<metering::refusal>(&outcome))
+        return explain(*refused, now, never_fits(*refused, all.need));
     x.held = std::get<metering::reservation>(std::move(outcome));
     if (all.whole) {
         x.bound = all.worst;

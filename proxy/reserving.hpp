@@ -12,7 +12,10 @@
 namespace keyhole::proxy {
 
 /// The refusal as the agent reads it.
-failure explain(const metering::refusal& r, std::int64_t now_us);
+/// `never`: the request would not fit an empty window either.
+failure explain(const metering::refusal& r, std::int64_t now_us, bool never);
+/// Whether the least that a request asks for is more than the whole limit.
+bool never_fits(const metering::refusal& r, const metering::demand& least) noexcept;
 failure unpriced(std::string_view model);
 /// Whether the session may use that model, by name; empty names are refused where only certain ones may be.
 failure check_model_name(const exchange& x, std::string_view model);
