@@ -49,6 +49,8 @@ public:
     void load_number() noexcept { load(offsetof(seccomp_data, nr)); }
     /// The lower half: what the kernel looks at where the parameter is an int.
     void load_argument(std::size_t index) noexcept { load(offsetof(seccomp_data, args) + 8 * index); }
+    /// The rest of a pointer.
+    void load_upper_half(std::size_t index) noexcept { load(offsetof(seccomp_data, args) + 8 * index + 4); }
     /// Calls through another table (32-bit, where the same numbers mean other calls) get `what`; then the
     /// number is loaded.
     void answer_other_tables(std::uint32_t what) noexcept

@@ -14,10 +14,11 @@ constexpr long allowed[] = {
     SYS_epoll_pwait,   SYS_epoll_ctl,
     SYS_accept4,       SYS_recvfrom,
     SYS_sendto,        SYS_sendmsg,
-    SYS_connect,       SYS_shutdown,
-    SYS_close,         SYS_ioctl,
-    SYS_setsockopt,    SYS_getsockopt,
-    SYS_getsockname,   SYS_getpeername,  // connections
+    SYS_recvmsg,       SYS_connect,
+    SYS_shutdown,      SYS_close,
+    SYS_ioctl,         SYS_setsockopt,
+    SYS_getsockopt,    SYS_getsockname,
+    SYS_getpeername,  // connections
     SYS_openat,        SYS_newfstatat,
     SYS_fstat,         SYS_read,
     SYS_write,  // the socket's path, /proc/net/tcp, stderr, signals
@@ -25,7 +26,8 @@ constexpr long allowed[] = {
     SYS_brk,           SYS_ppoll,
     SYS_clock_gettime, SYS_clock_nanosleep,
     SYS_rt_sigreturn,  SYS_restart_syscall,
-    SYS_exit_group,
+    SYS_exit_group,    SYS_geteuid,
+    SYS_getegid,  // for messages
 #if defined(__x86_64__)
     SYS_epoll_wait,    SYS_poll,
     SYS_nanosleep,     SYS_stat,  // the older forms that the C library may use

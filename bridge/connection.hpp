@@ -2,8 +2,11 @@
 // in one list. An idle one costs this struct and the kernel's sockets. Owned by the relay's thread.
 #pragma once
 
+#include "bridge/conversation.hpp"
+
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 namespace keyhole::bridge {
 
@@ -49,6 +52,7 @@ enum class phase : std::uint8_t {
     waiting,  ///< for the proxy to answer
     handed,   ///< passed on: the proxy serves it, this is a copy
     relaying,
+    resting,    ///< the proxy has closed between two requests: the next one goes to whoever is there then
     watched,    ///< relaying or handed, and the agent is looked for: it has finished sending, or its sending
                 ///< has stalled
     lingering,  ///< the last byte went to the agent; what it still sends is thrown away until it closes
@@ -61,12 +65,15 @@ struct connection {
     flow up;    ///< agent to proxy
     flow down;  ///< proxy to agent
     phase now = phase::dead;
-    std::uint8_t looks = 0;         ///< how often the agent was looked for
-    std::uint8_t renewals = 0;      ///< proxies that ended before anything was said
-    bool has_more = false;          ///< in the list of those that used up their turn
-    bool registered = false;        ///< the agent's descriptor is in the epoll set
-    std::int64_t due_ms = 0;        ///< of its phase
-    struct channel* via = nullptr;  ///< where it was passed on
+    std::uint8_t looks = 0;              ///< how often the agent was looked for
+    std::uint8_t renewals = 0;           ///< proxies that ended before anything was said
+    bool has_more = false;               ///< in the list of those that used up their turn
+    bool registered = false;             ///< the agent's descriptor is in the epoll set
+    std::int64_t due_ms = 0;             ///< of its phase
+    struct channel* via = nullptr;       ///< where it was passed on
+    std::unique_ptr<conversation> talk;  ///< while it is relayed
+    std::uint64_t read_before = 0;       ///< bytes that earlier proxies took out of the agent's socket
+    std::uint64_t written_before = 0;
     connection* previous = nullptr;
     connection* next = nullptr;
     connection* next_with_more = nullptr;

@@ -1,5 +1,6 @@
 // keyhole-bridge: from loopback TCP to the proxy's unix socket. See docs/sandbox.md.
 #include "bridge/confine.hpp"
+#include "bridge/file_access.hpp"
 #include "bridge/options.hpp"
 #include "bridge/preface.hpp"
 #include "bridge/relay.hpp"
@@ -145,6 +146,7 @@ int main(int argc, char** argv, char** envp)
         return sys::exit_os_error;
     }
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // whose runtimes need more
+    sys::forbid_files();  // where the kernel can: the filter below forbids what matters most
     sys::allow_only_serving();
 #endif
     const bool proxy_answers = settings.probe_seconds < 0 || probe(settings);

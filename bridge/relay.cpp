@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <new>
@@ -47,6 +48,11 @@ void prepare_listener(int fd) noexcept
     set(fd, IPPROTO_TCP, TCP_KEEPCNT, 4);
 }
 
+sys::unique_fd keep_one_back() noexcept
+{
+    return sys::unique_fd(::open("/", O_PATH | O_CLOEXEC));
+}
+
 // Each connection takes two descriptors; the soft limit is raised as far as it goes first.
 std::uint32_t connections_allowed(std::uint32_t wanted) noexcept
 {
@@ -83,7 +89,7 @@ relay::relay(const options& settings, std::vector<sys::unique_fd> listeners, std
 
 relay::~relay()
 {
-    for (connection_list* list : {&waiting_, &handed_, &relaying_, &watched_, &lingering_})
+    for (connection_list* list : {&waiting_, &handed_, &relaying_, &resting_, &watched_, &lingering_})
         while (!list->empty())
             close(*list->front());
     while (dead_ != nullptr) {
@@ -104,6 +110,7 @@ bool relay::open()
     }
     epoll_ = sys::unique_fd(::epoll_create1(EPOLL_CLOEXEC));
     if (!epoll_) return false;
+    reserve_ = keep_one_back();
     for (sys::unique_fd& listener : listeners_) {
         prepare_listener(listener.get());
         epoll_event event = make_event(EPOLLIN, &listener, tag_listener);
@@ -141,6 +148,7 @@ int relay::run()
                          events[i].events);
         }
         on_timers();
+        if (!reserve_) reserve_ = keep_one_back();
         for (connection* c = std::exchange(with_more_, nullptr); c != nullptr;) {
             connection* next = std::exchange(c->next_with_more, nullptr);
             c->has_more = false;
@@ -183,9 +191,10 @@ void relay::start_draining()
     draining_ = true;
     drain_until_ms_ = sys::now_ms() + settings_.drain_ms;
     listeners_.clear();
-    // Those that the proxy serves need no bridge.
-    while (!handed_.empty())
-        close(*handed_.front());
+    // Those that the proxy serves need no bridge, and those that nobody serves none either.
+    for (connection_list* list : {&handed_, &resting_})
+        while (!list->empty())
+            close(*list->front());
 }
 
 void relay::on_accept(const sys::unique_fd& listener)
@@ -197,6 +206,7 @@ void relay::on_accept(const sys::unique_fd& listener)
             accepted(fd);
             continue;
         }
+        if ((errno == EMFILE || errno == ENFILE) && accept_on_reserve(listener)) continue;
         switch (errno) {
         case EAGAIN:
             return;
@@ -221,6 +231,21 @@ void relay::on_accept(const sys::unique_fd& listener)
     }
 }
 
+bool relay::accept_on_reserve(const sys::unique_fd& listener)
+{
+    const int error = errno;
+    const bool had_one = bool(reserve_);
+    reserve_.reset();
+    const int fd = had_one ? ::accept4(listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC) : -1;
+    if (fd < 0) {
+        errno = error;
+        return false;
+    }
+    accept_delay_ms_ = 0;
+    accepted(fd, true);
+    return true;
+}
+
 void relay::watch_listeners(bool wanted)
 {
     accepting_ = wanted;
@@ -236,7 +261,7 @@ void relay::pause_accepting(int delay_ms)
     watch_listeners(false);
 }
 
-void relay::accepted(int fd)
+void relay::accepted(int fd, bool is_last)
 {
     ++accepted_total_;
     auto* fresh = new (std::nothrow) connection;
@@ -250,12 +275,16 @@ void relay::accepted(int fd)
     ++open_;
     c.now = phase::waiting;
     waiting_.push_back(c);
+    if (is_last) {
+        refuse(c, make_refusal(explain_upstream(settings_.socket, EMFILE)));
+        return;
+    }
     if (open_ - lingering_now_ > settings_.max_connections) {
-        refuse(c,
-               make_refusal({"too_many_connections",
-                             "all " + std::to_string(settings_.max_connections) +
-                                 " connections of this sandbox are in use",
-                             "close idle connections, or raise --max-connections and the open-files limit"}));
+        refuse(c, make_refusal({"too_many_connections",
+                                "all " + std::to_string(settings_.max_connections) +
+                                    " connections of this sandbox are in use",
+                                "close idle connections, or raise KEYHOLE_MAX_CONNECTIONS "
+                                "(--max-connections) and the open-files limit"}));
         if (open_ >= settings_.max_connections + refused_at_once) pause_accepting(first_accept_delay_ms);
         return;
     }
@@ -299,7 +328,7 @@ void relay::try_waiting()
         std::string answer;
         while (!waiting_.empty() && (!is_worth_waiting(error) || waiting_.front()->due_ms <= now)) {
             if (answer.empty()) answer = make_refusal(explain_upstream(settings_.socket, error));
-            refuse(*waiting_.front(), answer);
+            turn_away(*waiting_.front(), answer);
         }
         // Doubling, with a quarter of jitter either way, so that a hundred sandboxes don't greet a new proxy
         // in step.
@@ -333,8 +362,9 @@ void relay::start_relaying(connection& c, sys::unique_fd proxy)
 {
     c.proxy = endpoint();  // an event of an earlier one may have come since
     c.proxy.fd = proxy.release();
+    c.talk.reset(new (std::nothrow) conversation);
     move_to(c, phase::relaying);
-    if (!watch_agent_events(c) || !watch(c, c.proxy.fd, side::proxy)) {
+    if (!c.talk || !watch_agent_events(c) || !watch(c, c.proxy.fd, side::proxy)) {
         abort(c);
         return;
     }
@@ -402,7 +432,7 @@ void relay::on_timers()
         close(*lingering_.front());
     if (draining_ && drain_until_ms_ <= now) stop_ = true;
     if (!stop_) return;
-    for (connection_list* list : {&waiting_, &handed_, &relaying_, &watched_, &lingering_})
+    for (connection_list* list : {&waiting_, &handed_, &relaying_, &resting_, &watched_, &lingering_})
         while (!list->empty())
             abort(*list->front());
 }

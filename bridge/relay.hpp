@@ -53,9 +53,15 @@ private:
     void on_timers();
     int next_timeout() const;
 
-    void accepted(int fd);
+    void accepted(int fd, bool is_last = false);
+    /// Where no descriptor is left for a connection, the one that was kept back takes it, and says so.
+    bool accept_on_reserve(const sys::unique_fd& listener);
     void start_relaying(connection& c, sys::unique_fd proxy);
+    /// Says it whatever was said before: a request is under way.
     void refuse(connection& c, std::string_view answer);
+    /// There is no proxy for it. A connection that has had answers and asks nothing is told nothing, which
+    /// would be taken for the next request's answer.
+    void turn_away(connection& c, std::string_view answer);
     void try_waiting();
     void pause_accepting(int delay_ms);
     void watch_listeners(bool wanted);
@@ -75,6 +81,8 @@ private:
     void lose(channel& ch);
     void wait_again(connection& c);
     void take_back(connection& c);
+    /// From here on another proxy reads and writes.
+    static void note_progress(connection& c);
     void bury(channel& ch);
 
     void work(connection& c);
@@ -85,8 +93,12 @@ private:
     void discard(connection& c);
     static bool may_be_gone(const connection& c);
     static bool answer_missing(const connection& c);
+    static bool answer_broken_off(const connection& c);
     static bool may_begin_anew(const connection& c);
     void begin_anew(connection& c);
+    /// Only between two requests.
+    bool may_rest(const connection& c) const;
+    void rest(connection& c);
     void watch_agent(connection& c);
     void look_at_watched(std::int64_t now);
     void linger(connection& c);
@@ -108,6 +120,7 @@ private:
     std::vector<sys::unique_fd> listeners_;
     sys::unique_fd epoll_;
     sys::unique_fd signals_;
+    sys::unique_fd reserve_;
     agent_side agents_;
     buffer_pool buffers_;
     std::unique_ptr<char[]> scratch_;
@@ -115,6 +128,7 @@ private:
     connection_list waiting_;
     connection_list handed_;
     connection_list relaying_;
+    connection_list resting_;
     connection_list watched_;
     connection_list lingering_;
     connection* with_more_ = nullptr;

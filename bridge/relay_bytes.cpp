@@ -55,6 +55,9 @@ void relay::work(connection& c)
     case phase::lingering:
         discard(c);
         return;
+    case phase::resting:
+        rest(c);
+        return;
     case phase::handed:
         return;
     case phase::relaying:
@@ -68,8 +71,25 @@ void relay::work(connection& c)
         begin_anew(c);
         return;
     }
+    if (c.down.done && may_rest(c)) {
+        begin_anew(c);
+        c.renewals = 0;
+        note_progress(c);
+        move_to(c, phase::resting);
+        rest(c);
+        return;
+    }
     if (c.down.done && answer_missing(c)) {
         refuse(c, make_refusal(proxy_went_away));
+        return;
+    }
+    if (c.down.done && answer_broken_off(c)) {
+        // A clean end would let some agents take it for whole. What is on its way to the agent is not lost by
+        // it.
+        if (queued(c.agent.fd, SIOCOUTQNSD) == 0)
+            abort(c);
+        else
+            linger(c);
         return;
     }
     if (c.down.done && (c.up.done || c.proxy.peer_gone)) {
@@ -89,7 +109,9 @@ relay::outcome relay::pump(connection& c, flow& f, endpoint& from, endpoint& to)
         if (f.held.data != nullptr || f.done) return outcome::open;
         if (f.source_ended) {
             // Not before the agent was told why there is no answer.
-            if (&f != &c.down || !(answer_missing(c) || may_begin_anew(c))) ::shutdown(to.fd, SHUT_WR);
+            if (&f != &c.down ||
+                !(answer_missing(c) || answer_broken_off(c) || may_rest(c) || may_begin_anew(c)))
+                ::shutdown(to.fd, SHUT_WR);
             f.done = true;
             return outcome::open;
         }
@@ -107,6 +129,10 @@ relay::outcome relay::pump(connection& c, flow& f, endpoint& from, endpoint& to)
         }
         f.moved = true;
         const auto size = static_cast<std::size_t>(got);
+        if (&f == &c.up)
+            c.talk->asked({scratch_.get(), size});
+        else
+            c.talk->answered({scratch_.get(), size});
         // Less than asked for: the socket is empty, and the next byte is a new event.
         if (size < held_bytes::capacity && !from.peer_finished) from.readable = false;
         ssize_t put = ::send(to.fd, scratch_.get(), size, MSG_NOSIGNAL);
@@ -198,15 +224,40 @@ void relay::begin_anew(connection& c)
     c.proxy = endpoint();
     c.up = flow();
     c.down = flow();
+    c.talk.reset();
     c.due_ms = sys::now_ms() + settings_.connect_wait_ms;
     connect_again_ms_ = 0;
     move_to(c, phase::waiting);
 }
 
-// The proxy ended before it said a word, although it was asked something.
+// An agent that keeps connections may be sending its next request just now: closed, it would be lost without
+// a word.
+bool relay::may_rest(const connection& c) const
+{
+    return !draining_ && c.down.moved && c.up.held.data == nullptr && !c.up.source_ended && c.talk &&
+           c.talk->now() == conversation::state::idle;
+}
+
+void relay::rest(connection& c)
+{
+    if (queued(c.agent.fd, FIONREAD) > 0) {
+        c.due_ms = sys::now_ms() + settings_.connect_wait_ms;
+        connect_again_ms_ = 0;
+        move_to(c, phase::waiting);
+    } else if (c.agent.peer_finished)
+        close(c);
+}
+
+// The proxy ended although it was asked something, and of that answer it had said nothing.
 bool relay::answer_missing(const connection& c)
 {
-    return c.up.moved && !c.down.moved;
+    if (!c.down.moved) return c.up.moved;
+    return c.talk && c.talk->now() == conversation::state::unanswered;
+}
+
+bool relay::answer_broken_off(const connection& c)
+{
+    return c.talk && c.talk->now() == conversation::state::answering && !c.talk->ends_with_stream();
 }
 
 // A FIN may be a close(); and the FIN of an agent whose bytes the proxy does not take is stuck behind them.
@@ -268,9 +319,22 @@ void relay::refuse(connection& c, std::string_view answer)
         abort(c);
         return;
     }
-    // A new socket has room for it.
-    [[maybe_unused]] const ssize_t n = ::send(c.agent.fd, answer.data(), answer.size(), MSG_NOSIGNAL);
-    linger(c);
+    // There is room for it, unless the agent lets earlier answers lie.
+    const ssize_t n = ::send(c.agent.fd, answer.data(), answer.size(), MSG_NOSIGNAL);
+    if (n == static_cast<ssize_t>(answer.size()))
+        linger(c);
+    else
+        abort(c);
+}
+
+void relay::turn_away(connection& c, std::string_view answer)
+{
+    if (c.written_before == 0 || queued(c.agent.fd, FIONREAD) > 0) {
+        refuse(c, answer);
+        return;
+    }
+    move_to(c, phase::resting);
+    rest(c);
 }
 
 // The proxy is done with this connection. Closing with unread bytes of the agent would send RST, which can
@@ -356,6 +420,8 @@ connection_list* relay::list_of(phase p)
         return &watched_;
     case phase::lingering:
         return &lingering_;
+    case phase::resting:
+        return &resting_;
     case phase::relaying:
     case phase::dead:
         break;

@@ -114,7 +114,7 @@ void relay::wait_for_channel()
     std::string answer;
     while (!waiting_.empty() && waiting_.front()->due_ms + greeting_limit_ms <= now) {
         if (answer.empty()) answer = make_refusal(explain_upstream(settings_.socket, EAGAIN));
-        refuse(*waiting_.front(), answer);
+        turn_away(*waiting_.front(), answer);
     }
     connect_again_ms_ = now + room_limit_ms;
 }
@@ -183,9 +183,9 @@ void relay::on_message(channel& ch, const proxy_message& m)
     case proxy_word::full:
         wait_again(*c);
         if (c->now == phase::waiting)
-            refuse(*c,
-                   make_refusal({"too_many_connections", "the proxy has as many connections as it takes",
-                                 "close idle connections, or raise limits.max_connections of the proxy"}));
+            turn_away(*c,
+                      make_refusal({"too_many_connections", "the proxy has as many connections as it takes",
+                                    "close idle connections, or raise limits.max_connections of the proxy"}));
         return;
     case proxy_word::finished:
         if (c->now != phase::handed) return;
@@ -223,10 +223,18 @@ void relay::wait_again(connection& c)
     by_number_[static_cast<std::size_t>(c.agent.fd)] = nullptr;
     --std::exchange(c.via, nullptr)->held;
     c.agent.peer_finished = false;
+    note_progress(c);
     c.due_ms = sys::now_ms() + settings_.connect_wait_ms;
     connect_again_ms_ = 0;
     move_to(c, phase::waiting);
     if (!watch_agent_events(c)) abort(c);
+}
+
+void relay::note_progress(connection& c)
+{
+    const progress got = progress_of(c.agent.fd);
+    c.read_before = got.read;
+    c.written_before = got.written;
 }
 
 // The agent has gone. The proxy sees that when the connection is shut down, and then lets go of it.
@@ -236,6 +244,33 @@ void relay::take_back(connection& c)
     move_to(c, phase::handed);
 }
 
+namespace {
+
+enum class standing : unsigned char {
+    at_rest,     // nothing was read, or nothing but what was answered: the next proxy can go on
+    unanswered,  // something was read, and nothing of its answer was written
+    broken_off,  // in the middle of an answer, or nobody knows
+};
+
+standing standing_of(const connection& c, const channel& ch)
+{
+    const progress got = progress_of(c.agent.fd);
+    if (!got.known || got.closed) return standing::broken_off;
+    const std::uint64_t read = got.read - c.read_before;
+    const std::uint64_t written = got.written - c.written_before;
+    if (read == 0 && written == 0) return standing::at_rest;
+    const auto number = static_cast<std::size_t>(c.agent.fd);
+    if (number >= ch.marks_size) return written == 0 ? standing::unanswered : standing::broken_off;
+    const rest_mark& mark = ch.marks[number];
+    for (const rest_mark::point* rest : {&mark.next, &mark.before})
+        if (written == rest->written.load(std::memory_order_acquire))
+            return read == rest->read.load(std::memory_order_acquire) ? standing::at_rest
+                                                                      : standing::unanswered;
+    return standing::broken_off;
+}
+
+}  // namespace
+
 void relay::lose(channel& ch)
 {
     std::string answer;
@@ -243,16 +278,12 @@ void relay::lose(channel& ch)
         for (connection* c = list->front(); c != nullptr;) {
             connection* next = c->next;
             if (c->via == &ch) {
-                const progress got = progress_of(c->agent.fd);
-                if (!got.known || got.closed || got.was_written) {
-                    wait_again(*c);
-                    if (c->now == phase::waiting) abort(*c);
-                } else if (!got.was_read)
-                    wait_again(*c);
-                else {
-                    wait_again(*c);
+                const standing found = standing_of(*c, ch);
+                wait_again(*c);
+                if (c->now == phase::waiting && found == standing::broken_off) abort(*c);
+                if (c->now == phase::waiting && found == standing::unanswered) {
                     if (answer.empty()) answer = make_refusal(proxy_went_away);
-                    if (c->now == phase::waiting) refuse(*c, answer);
+                    refuse(*c, answer);
                 }
             }
             c = next;

@@ -89,6 +89,7 @@ decimal::decimal(std::int64_t value) noexcept
 void set_program_name(std::string_view name) noexcept
 {
     program_name = name;
+    ::prctl(PR_SET_NAME, std::string(name).c_str(), 0, 0, 0);
 }
 
 void say(std::initializer_list<std::string_view> parts) noexcept

@@ -61,7 +61,8 @@ private:
     std::size_t length_;
 };
 
-/// The name that begins every message.
+/// The name that begins every message, and that /proc/PID/comm shows (a program that is executed by
+/// descriptor has none of its own).
 void set_program_name(std::string_view name) noexcept;
 /// One line on stderr, one write. Dropped when stderr is full: a program that relays must not stop because
 /// nobody reads its log.

@@ -20,10 +20,24 @@ bool is_worth_waiting(int error) noexcept;
 struct upstream_problem {
     std::string_view code;
     std::string cause;
-    std::string_view remedy;
+    std::string remedy;
 };
 /// It ended with a request unanswered.
 extern const upstream_problem proxy_went_away;
 upstream_problem explain_upstream(const std::string& path, int error);
+
+/// The directory on the way to `path` that this process may not search.
+struct barrier {
+    std::string directory;  ///< empty: there is none
+    std::uint32_t uid = 0;
+    std::uint32_t gid = 0;
+    std::uint32_t mode = 0;
+
+    /// Whether being in its group is enough.
+    bool opens_for_group() const noexcept { return (mode & 010) != 0 && gid != 0; }
+    /// "/llm-sock (owner 997:997, mode 0750)"
+    std::string described() const;
+};
+barrier find_barrier(const std::string& path);
 
 }  // namespace keyhole::bridge

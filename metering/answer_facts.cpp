@@ -179,8 +179,20 @@ const path_tree& paths_of(const compiled_wire& w) noexcept
     return w.tree;
 }
 
+static std::size_t slots_of(const wire_rules& rules) noexcept
+{
+    std::size_t n = 0;
+    for (const usage_place& place : rules.usages)
+        n = std::max<std::size_t>(n, place.slot + 1U);
+    return n;
+}
+
 answer_facts::answer_facts(wire w, int status)
-    : wire_{compiled(w)}, rules_{*wire_.rules}, status_{status}, staged_(rules_.usages.size())
+    : wire_{compiled(w)}
+    , rules_{*wire_.rules}
+    , status_{status}
+    , staged_(rules_.usages.size())
+    , slots_(slots_of(rules_))
 {
 }
 
@@ -209,7 +221,8 @@ void answer_facts::on_value_end()
 bool answer_facts::has_usage() const noexcept
 {
     if (status_ >= 400) return false;
-    return (header_counts_.present & counted_bits) != 0 || std::ranges::any_of(slots_, [](const slot& s) {
+    const bool in_head = header_counts_ && (header_counts_->present & counted_bits) != 0;
+    return in_head || std::ranges::any_of(slots_, [](const slot& s) {
                return s.shape != nullptr && counts_something(s.numbers, *s.shape);
            });
 }
@@ -503,8 +516,8 @@ const reading& answer_facts::settle()
             best = &s;
     }
     if (best == nullptr) {
-        if (header_counts_.present != 0) {
-            reading_.counts = buckets_of(header_counts_, {.cache_beside_input = true});
+        if (header_counts_) {
+            reading_.counts = buckets_of(*header_counts_, {.cache_beside_input = true});
         }
         return reading_;
     }

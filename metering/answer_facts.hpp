@@ -31,7 +31,10 @@ public:
     void done_marker() noexcept;
     void failed(std::string_view error_type);
     /// Counts that stood in the head: used where the body has none.
-    void header_counts(const usage_numbers& numbers) noexcept { header_counts_ = numbers; }
+    void header_counts(const usage_numbers& numbers)
+    {
+        if (numbers.present != 0) header_counts_ = std::make_unique<usage_numbers>(numbers);
+    }
     /// The body is one JSON text, no stream: its end is the answer's.
     void one_body() noexcept { one_body_ = true; }
 
@@ -76,9 +79,9 @@ private:
     const compiled_wire& wire_;
     const wire_rules& rules_;
     int status_;
-    std::vector<staged> staged_;  ///< one a usage place
-    std::array<slot, slot_limit> slots_{};
-    usage_numbers header_counts_;
+    std::vector<staged> staged_;                    ///< one a usage place
+    std::vector<slot> slots_;                       ///< as many as the wire has
+    std::unique_ptr<usage_numbers> header_counts_;  ///< where there are any
     std::uint8_t error_rank_ = 0xff;
     // What the document being read said; counts once it is complete (a broken event is no event).
     std::uint32_t pending_places_ = 0;  ///< a bit a usage place

@@ -11,7 +11,7 @@ best_known best_known_usage(const reading& seen, const answer_context& of)
     const std::int64_t written = estimate_output(of.format, seen.text, of.streamed);
     if (seen.source == usage_source::none && (!seen.text.empty() || cut)) {
         out.counts = {};
-        out.counts.input = estimate_input(of.format, of.request_body);
+        out.counts.input = of.counted_input ? *of.counted_input : estimate_input(of.format, of.request_body);
         out.counts.output = written;
         out.source = usage_source::estimated;
     } else if (cut && written > seen.counts.all_output()) {

@@ -4,6 +4,8 @@
 
 #include "metering/meter.hpp"
 
+#include <cstdint>
+#include <optional>
 #include <string_view>
 
 namespace keyhole::metering {
@@ -17,8 +19,9 @@ struct best_known {
 struct answer_context {
     wire format = wire::none;
     bool streamed = false;
-    bool complete = false;               ///< the answer came to its end
-    std::string_view request_body = {};  ///< JSON, or empty
+    bool complete = false;                                     ///< the answer came to its end
+    std::string_view request_body = {};                        ///< JSON, or empty
+    std::optional<std::int64_t> counted_input = std::nullopt;  ///< instead: what estimate_input() said of it
 };
 
 /// TOKENS_EXACT: `provider` counts stay as they are; a cut answer keeps what the provider said until then,

@@ -1,10 +1,8 @@
 #include "metering/estimate.hpp"
 
-#include "metering/byte_scan.hpp"
 #include "metering/json_scan.hpp"
 
 #include <algorithm>
-#include <array>
 #include <string>
 
 namespace keyhole::metering {
@@ -12,60 +10,6 @@ namespace keyhole::metering {
 namespace {
 
 constexpr std::uint64_t one = 1000;
-
-/// What a byte begins.
-enum class sort : std::uint8_t {
-    space,
-    line_end,
-    letter,
-    digit,
-    sign,
-    continuation,
-    latin,  ///< accented letters, Greek, Cyrillic, Hebrew, Arabic: words, a token every few letters
-    cjk,    ///< a token a character, often less
-    other,  ///< scripts and symbols of three bytes that tokenizers know less well
-    rare,   ///< four bytes: emoji, rare ideographs
-};
-
-constexpr sort sort_of(unsigned c) noexcept
-{
-    if (c == '\n' || c == '\r') return sort::line_end;
-    if (c == ' ' || c == '\t') return sort::space;
-    if (c >= '0' && c <= '9') return sort::digit;
-    if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')) return sort::letter;
-    if (c < 0x80) return sort::sign;
-    if (c < 0xc0) return sort::continuation;
-    if (c < 0xe0) return sort::latin;
-    if (c >= 0xe3 && c <= 0xed) return sort::cjk;
-    return c < 0xf0 ? sort::other : sort::rare;
-}
-
-constexpr auto sorts = [] {
-    std::array<sort, 256> table{};
-    for (unsigned c = 0; c < table.size(); ++c)
-        table[c] = sort_of(c);
-    return table;
-}();
-
-/// A word of up to nine letters is a token; a longer one grows by pieces. No word has over forty letters:
-/// that is base64 or the like.
-constexpr std::uint64_t whole_word = 9;
-constexpr std::uint64_t word_piece = 5;
-constexpr std::uint64_t longest_word = 40;
-constexpr std::uint64_t blob_piece = 3;
-constexpr std::uint64_t digits_a_token = 3;
-constexpr std::uint64_t signs_a_token = 3;
-
-/// Tokens that the first `length` letters of a run begin.
-constexpr std::uint64_t letter_tokens(std::uint64_t length) noexcept
-{
-    const auto pieces = [](std::uint64_t letters, std::uint64_t piece) {
-        return (letters + piece - 1) / piece;
-    };
-    if (length <= whole_word) return length != 0 ? 1 : 0;
-    if (length <= longest_word) return 1 + pieces(length - whole_word, word_piece);
-    return 1 + pieces(longest_word - whole_word, word_piece) + pieces(length - longest_word, blob_piece);
-}
 
 /// What a wire adds to its text.
 struct wire_weights {
@@ -122,80 +66,7 @@ bool is_label(std::string_view key) noexcept
     return std::ranges::find(labels, key) != std::end(labels);
 }
 
-std::size_t letters_at(std::string_view text) noexcept
-{
-    const char* p = text.data();
-    const char* const end = p + text.size();
-    if (text.size() >= 16) return static_cast<std::size_t>(find_no_letter(p, end) - p);
-    while (p != end && sorts[static_cast<unsigned char>(*p)] == sort::letter)
-        ++p;
-    return static_cast<std::size_t>(p - text.data());
-}
-
 }  // namespace
-
-void token_counter::enter(run next) noexcept
-{
-    if (now_ != next) length_ = 0;
-    now_ = next;
-    ++length_;
-}
-
-void token_counter::add(std::string_view utf8) noexcept
-{
-    const auto sort_at = [&](std::size_t i) { return sorts[static_cast<unsigned char>(utf8[i])]; };
-    for (std::size_t i = 0; i < utf8.size(); ++i) {
-        switch (sort_at(i)) {
-        case sort::space:
-            enter(run::space);
-            // One space belongs to the word behind it; more are a token of their own.
-            if (length_ == 2) count_ += one;
-            break;
-        case sort::line_end:
-            // Line ends right after signs are theirs.
-            if (now_ == run::signs) break;
-            enter(run::line_end);
-            if (length_ == 1) count_ += one;
-            break;
-        case sort::letter: {
-            // Most of any text: by the word, not by the letter.
-            enter(run::letters);
-            const std::size_t more = letters_at(utf8.substr(i + 1));
-            const std::uint64_t before = length_ - 1;
-            length_ += more;
-            i += more;
-            count_ += (letter_tokens(length_) - letter_tokens(before)) * one;
-            break;
-        }
-        case sort::digit:
-            enter(run::digits);
-            if (length_ % digits_a_token == 1) count_ += one;
-            break;
-        case sort::sign:
-            enter(run::signs);
-            if (length_ % signs_a_token == 1) count_ += one;
-            break;
-        case sort::continuation:
-            break;
-        case sort::latin:
-            enter(run::foreign);
-            count_ += length_ == 1 ? 700 : 350;
-            break;
-        case sort::cjk:
-            enter(run::foreign);
-            count_ += 800;
-            break;
-        case sort::other:
-            enter(run::foreign);
-            count_ += 700;
-            break;
-        case sort::rare:
-            enter(run::foreign);
-            count_ += 2 * one;
-            break;
-        }
-    }
-}
 
 std::int64_t estimate_output(wire w, const written_text& text, bool streamed) noexcept
 {

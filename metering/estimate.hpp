@@ -4,6 +4,7 @@
 // they are from what providers billed (docs/metering.md). Thread rule: one owner.
 #pragma once
 
+#include "metering/token_counter.hpp"
 #include "metering/usage.hpp"
 
 #include <cstdint>
@@ -23,24 +24,6 @@ struct written_text {
 
     bool operator==(const written_text&) const = default;
     bool empty() const noexcept { return bytes == 0 && calls == 0 && sealed_bytes <= 0; }
-};
-
-/// Counts a text as it passes, the same however it is cut: runs of letters, digits and signs, as the
-/// tokenizers in use split them before they look words up; other scripts by the character.
-class token_counter {
-public:
-    void add(std::string_view utf8) noexcept;
-    void end() noexcept { now_ = run::start; }  ///< the next text begins anew
-    std::uint64_t millitokens() const noexcept { return count_; }
-
-private:
-    enum class run : std::uint8_t { start, space, line_end, letters, digits, signs, foreign };
-
-    void enter(run next) noexcept;
-
-    std::uint64_t count_ = 0;
-    std::uint64_t length_ = 0;  ///< characters of the run
-    run now_ = run::start;
 };
 
 /// Output tokens of `text`; `streamed` where its deltas came one by one.

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <charconv>
 #include <cstring>
+#include <iterator>
 
 namespace keyhole::metering {
 
@@ -14,19 +15,9 @@ namespace {
 
 constexpr std::size_t longest_number = 32;
 
-bool is_number_char(char c) noexcept
-{
-    return (c >= '0' && c <= '9') || c == '-' || c == '+' || c == '.' || c == 'e' || c == 'E';
-}
-
 bool is_space(char c) noexcept
 {
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';
-}
-
-bool begins_number(char c) noexcept
-{
-    return c == '-' || (c >= '0' && c <= '9');
 }
 
 /// The closing quote of the string that p stands in; nullptr: none in sight, or something that a reader of
@@ -42,12 +33,35 @@ const char* string_end(const char* p, const char* end, bool& escaped) noexcept
     return walked.faulty ? nullptr : walked.end;
 }
 
+bool is_digit(char c) noexcept
+{
+    return c >= '0' && c <= '9';
+}
+
+/// The end of the number at p; nullptr: there is none, or no JSON one.
 const char* number_end(const char* p, const char* end) noexcept
 {
-    if (p == end || !begins_number(*p)) return nullptr;
     const char* const from = p;
-    while (p != end && is_number_char(*p))
-        ++p;
+    const auto digits = [&] {
+        const char* const first = p;
+        while (p != end && is_digit(*p))
+            ++p;
+        return p - first;
+    };
+    const auto skip = [&](char a, char b) {
+        const bool there = p != end && (*p == a || *p == b);
+        p += there ? 1 : 0;
+        return there;
+    };
+    skip('-', '-');
+    const bool zero = p != end && *p == '0';
+    const auto whole = digits();
+    if (whole == 0 || (zero && whole > 1)) return nullptr;
+    if (skip('.', '.') && digits() == 0) return nullptr;
+    if (skip('e', 'E')) {
+        skip('-', '+');
+        if (digits() == 0) return nullptr;
+    }
     return static_cast<std::size_t>(p - from) <= longest_number ? p : nullptr;
 }
 
@@ -168,7 +182,7 @@ private:
                 else if (!add(v, text))
                     return false;
                 fixed("\"");
-            } else if (begins_number(*p)) {
+            } else if (*p == '-' || is_digit(*p)) {
                 p = number_end(p, end);
                 value v;
                 v.number = true;
@@ -282,9 +296,15 @@ void event_skeleton::lay_out()
     do {
         serial_ = serials.fetch_add(1, std::memory_order_relaxed) + 1;
     } while (serial_ == 0);
-    last_is_open_ = std::ranges::any_of(reports_, [this](const reported& r) {
-        return r.steady == steadiness::last_counts && values_[r.value].open;
-    });
+    const auto is_open = [this](const reported& r) { return values_[r.value].open; };
+    const bool last_is_open = std::ranges::any_of(
+        reports_, [&](const reported& r) { return r.steady == steadiness::last_counts && is_open(r); });
+    const auto says_nothing_again = [&](const reported& r) {
+        if (r.steady == steadiness::none || is_open(r)) return false;
+        return r.steady == steadiness::first_counts || !last_is_open;
+    };
+    news_.clear();
+    std::ranges::remove_copy_if(reports_, std::back_inserter(news_), says_nothing_again);
     stretches_.clear();
     std::size_t at = 0;
     for (std::size_t i = 0; i < values_.size(); ++i) {
@@ -317,9 +337,33 @@ std::size_t event_skeleton::match(std::string_view bytes, values& open) const no
     return static_cast<std::size_t>(p - bytes.data());
 }
 
+std::size_t event_skeleton::place_in_form(const values& open, std::size_t in_event) const noexcept
+{
+    std::size_t opened = 0;
+    std::size_t at = 0;
+    for (const stretch& s : stretches_) {
+        at += s.size;
+        if (in_event < at + opened || s.open == most_values) break;
+        opened += open[s.open].raw.size();
+    }
+    return in_event - opened;
+}
+
+std::size_t event_skeleton::place_in_event(const values& open, std::size_t in_form) const noexcept
+{
+    std::size_t opened = 0;
+    std::size_t at = 0;
+    for (const stretch& s : stretches_) {
+        at += s.size;
+        if (in_form < at || s.open == most_values) break;
+        opened += open[s.open].raw.size();
+    }
+    return in_form + opened;
+}
+
 void event_skeleton::report(const values& open, json_reader& reader, json_sink& sink, bool again) const
 {
-    for (const reported& r : reports_) {
+    for (const reported& r : again ? news_ : reports_) {
         switch (r.what) {
         case report_kind::begin:
             sink.on_begin(r.id);
@@ -330,7 +374,6 @@ void event_skeleton::report(const values& open, json_reader& reader, json_sink& 
         case report_kind::text: {
             const value& v = values_[r.value];
             if (!v.open) {
-                if (again && has_nothing_to_say(r)) break;
                 if (v.escaped)
                     reader.report_escaped(r.id, bytes_of(v));
                 else

@@ -45,6 +45,10 @@ public:
     /// paths has nothing to say.
     void report(const values& open, json_reader& reader, json_sink& sink, bool again = false) const;
 
+    /// Where a fixed byte of an event that matched stands among what is fixed, and the other way round.
+    std::size_t place_in_form(const values& open, std::size_t in_event) const noexcept;
+    std::size_t place_in_event(const values& open, std::size_t in_form) const noexcept;
+
     /// Of this form as it is: no other one, and not this one before or after a widen(), has the same. Never
     /// 0.
     std::uint32_t serial() const noexcept { return serial_; }
@@ -81,23 +85,17 @@ private:
                                             const path_tree& tree);
 
     void lay_out();
-    /// Of a fixed text.
-    bool has_nothing_to_say(const reported& r) const noexcept
-    {
-        return r.steady == steadiness::first_counts ||
-               (r.steady == steadiness::last_counts && !last_is_open_);
-    }
     std::string_view bytes_of(const value& v) const noexcept
     {
         return std::string_view{text_}.substr(v.at, v.size);
     }
 
     std::uint32_t serial_ = 0;
-    bool last_is_open_ = false;  ///< a value of which the last one counts
-    std::string text_;           ///< all that is fixed
+    std::string text_;  ///< all that is fixed
     std::vector<value> values_;
     std::vector<stretch> stretches_;  ///< text_ cut at its open values
     std::vector<reported> reports_;
+    std::vector<reported> news_;  ///< of those: without what has nothing to say again
 };
 
 }  // namespace keyhole::metering

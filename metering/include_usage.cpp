@@ -1,5 +1,6 @@
 #include "metering/byte_scan.hpp"
 #include "metering/json_scan.hpp"
+#include "metering/known_cuts.hpp"
 #include "metering/request_facts.hpp"
 
 #include <algorithm>
@@ -9,6 +10,7 @@
 namespace keyhole::metering {
 namespace {
 
+constexpr std::string_view usage_key = "\"usage\"";
 constexpr std::size_t longest_event = std::size_t{1024} * 1024;
 
 /// What to do with one event: drop it, or leave out the bytes [begin, end) (none: begin == end).
@@ -109,7 +111,6 @@ std::string joined_data(std::string_view event, std::string_view field)
 verdict judge(std::string_view event)
 {
     constexpr std::string_view field = "data:";
-    constexpr std::string_view usage_key = "\"usage\"";
     if (memmem(event.data(), event.size(), usage_key.data(), usage_key.size()) == nullptr ||
         !event.starts_with(field))
         return {};
@@ -131,6 +132,18 @@ verdict judge(std::string_view event)
     return {.begin = field.size() + facts.usage_begin, .end = field.size() + end};
 }
 
+// As judge(). Nearly every event of a stream has a usage that is null, in the same place of the same form.
+verdict judge_quickly(std::string_view event)
+{
+    auto& known = known_cuts::of_thread();
+    if (const auto cut = known.find(event)) return {.begin = cut->begin, .end = cut->end};
+    const verdict found = judge(event);
+    // Where the key is written otherwise ("us\\u0061ge"), what is judged hangs on more than the form.
+    if (event.substr(found.begin, found.end - found.begin).find(usage_key) != event.npos)
+        known.learn(event, {found.begin, found.end});
+    return found;
+}
+
 }  // namespace
 
 void include_usage_filter::end_event(std::string_view tail)
@@ -146,7 +159,7 @@ void include_usage_filter::end_event(std::string_view tail)
         held_.append(tail);
         event = held_;
     }
-    const verdict found = event.size() > longest_event ? verdict{} : judge(event);
+    const verdict found = event.size() > longest_event ? verdict{} : judge_quickly(event);
     if (found.drop) {
         dropped_ = true;
     } else {

@@ -42,29 +42,22 @@ std::size_t known_events::take(std::string_view bytes, json_reader& reader, json
         form.report(open_, reader, sink, form.serial() == last);
         last = form.serial();
         if (i != 0) std::swap(forms_[i], forms_[i - 1]);
-        if (credit_ != full_credit) ++credit_;
+        lessons_.recognised();
         return size;
     }
     last = 0;
     return 0;
 }
 
-bool known_events::worth_learning() noexcept
-{
-    if (credit_ == 0) return ++refused_ == 0;
-    --credit_;
-    return true;
-}
-
 void known_events::learn_event(std::string_view event, const path_tree& tree)
 {
-    if (!worth_learning()) return;
+    if (!lessons_.worth_it()) return;
     if (auto form = event_skeleton::of_event(event, tree)) learn(std::move(*form));
 }
 
 void known_events::learn_document(std::string_view text, const path_tree& tree)
 {
-    if (!worth_learning()) return;
+    if (!lessons_.worth_it()) return;
     if (auto form = event_skeleton::of_document(text, tree)) learn(std::move(*form));
 }
 

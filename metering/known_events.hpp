@@ -5,6 +5,7 @@
 #pragma once
 
 #include "metering/event_skeleton.hpp"
+#include "metering/learning.hpp"
 #include "metering/usage.hpp"
 
 #include <cstddef>
@@ -26,20 +27,15 @@ public:
     /// as take() left it; 0: there is none, or none that is known.
     std::size_t take(std::string_view bytes, json_reader& reader, json_sink& sink, std::uint32_t& last);
 
-    /// What take() did not know, from its first to its last byte. Learning costs about as much as reading it
-    /// once more, so it stops, but for a try now and then, where it does not pay.
+    /// What take() did not know, from its first to its last byte.
     void learn_event(std::string_view event, const path_tree& tree);
     void learn_document(std::string_view text, const path_tree& tree);
 
 private:
-    static constexpr std::uint8_t full_credit = 64;
-
-    bool worth_learning() noexcept;
     void learn(event_skeleton form);
 
     std::vector<event_skeleton> forms_;  ///< those that are met more often stand further in front
-    std::uint8_t credit_ = full_credit;  ///< lessons that may still be taken; what is recognised adds to them
-    std::uint8_t refused_ = 0;           ///< lessons that were not
+    learning lessons_;
     event_skeleton::values open_{};
 };
 

@@ -124,7 +124,6 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
         , reader{paths_of(compiled(w)), facts}
         , events{*this}
         , messages{*this}
-        , unwrapper{reader}
     {
         bool known = true;
         decoder = content_decoder::make(head.content_encoding, known);
@@ -294,12 +293,14 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
         else
             facts.event_type(head.event_type);
         next_document();
-        if (wrapped) unwrapper.begin();
+        if (!wrapped) return;
+        if (!unwrapper) unwrapper = std::make_unique<chunk_unwrapper>(reader);
+        unwrapper->begin();
     }
     void on_payload(std::string_view piece) override
     {
         if (wrapped)
-            unwrapper.feed(piece);
+            unwrapper->feed(piece);
         else
             reader.feed(piece);
     }
@@ -351,7 +352,7 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
     json_reader reader;
     sse_splitter events;
     eventstream_splitter messages;
-    chunk_unwrapper unwrapper;
+    std::unique_ptr<chunk_unwrapper> unwrapper;  ///< from the first event that needs it on
     done_watch done;
 };
 

@@ -49,11 +49,12 @@ void take_usage(exchange& x, metering::record& row, bool complete)
     if (row.format == metering::wire::none || row.status < 200 || row.status >= 400) return;
     if (x.way->objects == object_rule::uses) return take_stored(x, row, r, complete);
 
-    const auto known = metering::best_known_usage(
-        r, {.format = row.format,
-            .streamed = row.stream,
-            .complete = complete,
-            .request_body = x.facts.is_object ? x.body.view() : std::string_view()});
+    const auto known =
+        metering::best_known_usage(r, {.format = row.format,
+                                       .streamed = row.stream,
+                                       .complete = complete,
+                                       .request_body = x.facts.is_object ? x.body.view() : std::string_view(),
+                                       .counted_input = x.counted_input});
     row.counts = known.counts;
     row.source = known.source;
     if (row.source == metering::usage_source::none) take_speech(x, row);
@@ -81,7 +82,7 @@ void take_unheard(exchange& x, metering::record& row, metering::outcome end)
 
 failure open_slot(exchange& x)
 {
-    auto& r = x.draft;
+    metering::record r;
     const auto& s = x.who->info;
     r.request_id = x.id;
     r.session = s.id;

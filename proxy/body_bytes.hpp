@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace keyhole::proxy {
@@ -69,6 +70,12 @@ public:
     ~body_bytes();
     body_bytes(const body_bytes&) = delete;
     body_bytes& operator=(const body_bytes&) = delete;
+    /// Nobody needs it any more.
+    void let_go()
+    {
+        from_.give_back(std::exchange(buffer_, {}));
+        size_ = 0;
+    }
 
     std::string_view view() const noexcept { return {buffer_.data(), size_}; }
     std::size_t size() const noexcept { return size_; }

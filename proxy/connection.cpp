@@ -68,6 +68,8 @@ task<> connection::serve_requests()
         on_hangup_ = nullptr;
         abrupt_ = verdict == exchange_verdict::broken_off;
         again = verdict == exchange_verdict::keep_alive && !draining_ && !gone_;
+        // What vouched for the agent within the connection, the next proxy would not know.
+        if (verdict == exchange_verdict::keep_alive && begin_ == end_ && vouched_.empty()) untouched_ = true;
         if (again && cut_ == cut_reason::revoked) {
             // It came when the answer was whole already: the next request is told why it is refused.
             cut_ = cut_reason::none;
@@ -172,6 +174,7 @@ task<std::size_t> connection::read_into(char* into, std::size_t size)
         n = got;
     }
     if (ec != asio::error::operation_aborted) untouched_ = false;
+    read_ += n;
     // The end of what the agent sends is not the end of what it reads.
     if (ec && ec != asio::error::operation_aborted && ec != asio::error::eof) gone_ = true;
     co_return ec ? 0 : n;
@@ -181,11 +184,27 @@ task<bool> connection::write(std::string_view first, std::string_view second)
 {
     if (gone_) co_return false;
     std::array<asio::const_buffer, 2> pieces{asio::buffer(first), asio::buffer(second)};
-    drop_front(pieces, write_at_once(socket_.native_handle(), pieces));
+    const std::size_t at_once = write_at_once(socket_.native_handle(), pieces);
+    written_ += at_once;
+    drop_front(pieces, at_once);
     if (asio::buffer_size(pieces) == 0) co_return true;
+    if (cut_ == cut_reason::shutdown) co_return false;  // there is no time to wait for an agent
     auto [ec, n] = co_await asio::async_write(socket_, pieces, as_result);
+    written_ += n;
     if (ec && ec != asio::error::operation_aborted) gone_ = true;
     co_return !ec;
+}
+
+task<bool> connection::write_interim(std::string_view text)
+{
+    if (handed_) handed_.nothing_begun_at(written_ + text.size());
+    const bool written = co_await write(text);
+    co_return written;
+}
+
+void connection::foretell_rest(std::size_t bytes) noexcept
+{
+    if (handed_ && vouched_.empty()) handed_.will_rest_at(read_ - (end_ - begin_), written_ + bytes);
 }
 
 void connection::rest_buffer() noexcept
@@ -296,9 +315,9 @@ task<> connection::part()
     timer pause(home_.io().get_executor());
     const auto until = clock::now() + seconds_of(home_.rt()->settings->bounds.write_timeout);
     auto delay = std::chrono::milliseconds(1);
-    while (cut_ == cut_reason::none && clock::now() < until) {
+    while (clock::now() < until) {
         parted_ = all_delivered(socket_.native_handle());
-        if (parted_) break;
+        if (parted_ || cut_ != cut_reason::none) break;
         pause.expires_after(delay);
         auto [ec] = co_await pause.async_wait(as_result);
         if (ec) break;

@@ -57,6 +57,11 @@ public:
     /// Writes both pieces, as one where the kernel takes it; false: the agent is gone.
     task<bool> write(std::string_view first, std::string_view second = {});
 
+    /// The next write is an answer's last, and its head says that the connection stays.
+    void foretell_rest(std::size_t bytes) noexcept;
+    /// An interim answer (100 Continue); the answer itself has not begun.
+    task<bool> write_interim(std::string_view text);
+
     /// Begins to watch for the agent hanging up while nothing is read from it, and stops.
     void watch_for_hangup();
     void stop_watching() noexcept;
@@ -121,9 +126,11 @@ private:
     bool draining_ = false;
     bool in_exchange_ = false;
     bool watching_ = false;
-    bool untouched_ = true;  ///< nothing was read from it
-    bool parted_ = false;    ///< what was written has arrived, and its end
-    bool abrupt_ = false;    ///< the answer broke off: the agent must not take it for whole
+    bool untouched_ = true;   ///< nothing was read from it, or nothing but requests that were answered
+    std::uint64_t read_ = 0;  ///< bytes in all
+    std::uint64_t written_ = 0;
+    bool parted_ = false;  ///< what was written has arrived, and its end
+    bool abrupt_ = false;  ///< the answer broke off: the agent must not take it for whole
 };
 
 }  // namespace keyhole::proxy

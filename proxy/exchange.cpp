@@ -36,13 +36,17 @@ reply_context context_of(const exchange& x, bool keep_alive)
 
 task<exchange_verdict> refuse(exchange& x, failure why)
 {
+    // Whatever it was that failed: it did because the proxy ends.
+    if (x.agent.cut() == cut_reason::shutdown)
+        why = {errc::shutting_down, "The proxy is shutting down; try again in a moment.",
+               std::move(why.log_detail), 1};
     auto& shared = x.agent.home().shared();
     const auto provider = x.to ? std::string_view(x.to->provider.name) : std::string_view("none");
     shared.meters.refused(provider, code_of(why.code));
     shared.log.refused(x.id_view(), x.who ? std::string_view(x.who->info.id) : std::string_view{},
                        x.way != nullptr ? x.way->name : std::string_view{}, status_of(why.code, x.codex),
                        code_of(why.code), why.log_detail);
-    if (x.agent.agent_gone() || x.agent.cut() == cut_reason::shutdown) co_return exchange_verdict::close;
+    if (x.agent.agent_gone()) co_return exchange_verdict::close;
 
     const bool understood = !x.head.fields.empty();
     bool keep = understood && x.head.keep_alive && !x.agent.draining();
@@ -52,6 +56,7 @@ task<exchange_verdict> refuse(exchange& x, failure why)
     }
     x.agent.limit().expect(waiting_for::agent_to_read, seconds_of(x.rt->settings->bounds.body_timeout));
     const auto reply = reply_to(why, context_of(x, keep));
+    if (keep) x.agent.foretell_rest(reply.size());
     const bool written = co_await x.agent.write(reply);
     if (written && keep) co_return exchange_verdict::keep_alive;
     const bool more_comes = understood && !x.body_read && x.head.framing != http::body_framing::none;
@@ -73,7 +78,11 @@ exchange::~exchange()
 
 metering::record& exchange::row()
 {
-    return slot ? agent.home().shared().inflight.at(*slot) : draft;
+    if (slot) return agent.home().shared().inflight.at(*slot);
+    // It is the ledger's already (the agent hung up during the last write): what is said now changes nothing.
+    thread_local metering::record nobody_reads;
+    nobody_reads = {};
+    return nobody_reads;
 }
 
 task<exchange_verdict> run_exchange(connection& agent)
@@ -83,6 +92,7 @@ task<exchange_verdict> run_exchange(connection& agent)
     if (!why && x.where.path.data() != nullptr) {
         const auto local = answer_locally(x);
         if (!local.empty()) {
+            if (x.head.keep_alive && x.body_read) agent.foretell_rest(local.size());
             const bool written = co_await agent.write(local);
             co_return written&& x.head.keep_alive&& x.body_read ? exchange_verdict::keep_alive
                                                                 : exchange_verdict::close;

@@ -44,8 +44,9 @@ struct exchange {
     std::array<std::uint8_t, 16> id{};
     std::array<char, 36> id_text{};
     std::int64_t received_us = 0;
-    body_bytes body{agent.home().large()};  ///< for json and multipart routes
-    bool body_read = false;                 ///< nothing of the request is left on the connection
+    body_bytes body{agent.home().large()};      ///< for json and multipart routes
+    std::optional<std::int64_t> counted_input;  ///< its tokens, where it was counted and let go
+    bool body_read = false;                     ///< nothing of the request is left on the connection
     metering::request_facts facts;
     std::optional<metering::body_edit> edit;
 
@@ -66,7 +67,6 @@ struct exchange {
     metering::token_counts bound;  ///< the most that it is taken for: what is held, and what is booked of an
                                    ///< answer that is not there yet
     std::optional<std::uint32_t> slot;  ///< in the in-flight journal: set from the first forwarded byte on
-    metering::record draft;             ///< until the slot is open
     std::int64_t overhead_from_us = 0;  ///< the request was complete: from here on time is ours
     std::int64_t connect_us = 0;
 
@@ -86,7 +86,7 @@ struct exchange {
     bool counted_stream = false;      ///< among the streams in flight
     bool counted_connection = false;  ///< among the session's requests in flight
 
-    metering::record& row();
+    metering::record& row();  ///< from open_slot() on
     std::string_view id_view() const noexcept { return {id_text.data(), id_text.size()}; }
     ~exchange();
 };

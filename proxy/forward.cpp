@@ -191,7 +191,7 @@ task<failure> forward(exchange& x)
     x.reuse.request_fully_sent = !ec && buffered;
     if (!ec && !buffered && (x.head.framing != http::body_framing::none)) {
         if (x.head.expects_continue) {
-            const bool told = co_await c.write("HTTP/1.1 100 Continue\r\n\r\n");
+            const bool told = co_await c.write_interim("HTTP/1.1 100 Continue\r\n\r\n");
             if (!told) co_return failure{errc::bad_request, "The agent hung up.", {}, 0};
         }
         failure f = co_await pump_body(x);

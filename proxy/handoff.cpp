@@ -119,6 +119,17 @@ void handoff_link::tell(const std::shared_ptr<handoff_link>& link, const handoff
     asio::co_spawn(link->home_.io().get_executor(), send_later(link), asio::detached);
 }
 
+void handoff_link::welcome(const std::shared_ptr<handoff_link>& link, std::uint32_t most)
+{
+    const handoff_message m{handoff_word::welcome, most};
+    const auto text = m.bytes();
+    link->marks_ = handoff_marks::make();
+    // A new socket has room for it; without the memory the word alone will do.
+    if (link->marks_ && link->marks_->send_with(link->descriptor_, text.data(), text.size())) return;
+    link->marks_.reset();
+    tell(link, m);
+}
+
 /// True when nothing is left. Under the mutex.
 bool handoff_link::send_unsent() noexcept
 {
@@ -163,8 +174,11 @@ void handoff_link::ended(std::uint64_t cookie) noexcept
 
 handed_over::handed_over(std::shared_ptr<handoff_link> link, std::uint32_t number,
                          std::uint64_t cookie) noexcept
-    : link_(std::move(link)), number_(number), cookie_(cookie)
+    : link_(std::move(link)), number_(number), cookie_(cookie), mark_(link_->mark_of(number))
 {
+    if (mark_ == nullptr) return;
+    mark_->before.set(0, 0);  // the number's last connection is not this one
+    mark_->next.set(0, 0);
 }
 
 handed_over::handed_over(handed_over&& other) noexcept
@@ -173,6 +187,7 @@ handed_over::handed_over(handed_over&& other) noexcept
     , cookie_(other.cookie_)
     , ending_(other.ending_)
     , watched_(other.watched_)
+    , mark_(other.mark_)
 {
 }
 
@@ -183,6 +198,7 @@ handed_over& handed_over::operator=(handed_over&& other) noexcept
     std::swap(cookie_, other.cookie_);
     std::swap(ending_, other.ending_);
     std::swap(watched_, other.watched_);
+    std::swap(mark_, other.mark_);
     return *this;
 }
 
@@ -191,6 +207,19 @@ handed_over::~handed_over()
     if (!link_) return;
     link_->ended(cookie_);
     handoff_link::tell(link_, {ending_, number_});
+}
+
+void handed_over::will_rest_at(std::uint64_t bytes_read, std::uint64_t bytes_written) noexcept
+{
+    if (mark_ == nullptr) return;
+    mark_->before.set(mark_->next.read.load(std::memory_order_relaxed),
+                      mark_->next.written.load(std::memory_order_relaxed));
+    mark_->next.set(bytes_read, bytes_written);
+}
+
+void handed_over::nothing_begun_at(std::uint64_t bytes_written) noexcept
+{
+    if (mark_ != nullptr) will_rest_at(mark_->next.read.load(std::memory_order_relaxed), bytes_written);
 }
 
 bool handed_over::ask_to_watch()
@@ -213,7 +242,7 @@ task<> serve_channel(connection& channel)
     }
     auto& home = channel.home();
     const auto link = std::make_shared<handoff_link>(home, own, channel.bound(), channel.vouched_token());
-    handoff_link::tell(link, {handoff_word::welcome, static_cast<std::uint32_t>(most_served(home))});
+    handoff_link::welcome(link, static_cast<std::uint32_t>(most_served(home)));
     channel.limit().rest();
     unsigned unfit = 0;
     auto found = taken::all;

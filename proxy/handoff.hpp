@@ -4,6 +4,7 @@
 // the channel stays open exactly as long as anything of it is served here. docs/decisions/0009-hand-off.md.
 #pragma once
 
+#include "proxy/handoff_marks.hpp"
 #include "proxy/net/descriptor.hpp"
 #include "proxy/net/task.hpp"
 #include "proxy/session.hpp"
@@ -37,6 +38,13 @@ public:
 
     /// Never waits: what the socket does not take is kept and sent when there is room.
     static void tell(const std::shared_ptr<handoff_link>& link, const handoff_message& m);
+    /// The first word of a channel.
+    static void welcome(const std::shared_ptr<handoff_link>& link, std::uint32_t most);
+    /// Null: there is none for this number.
+    handoff_mark* mark_of(std::uint32_t number) const noexcept
+    {
+        return marks_ ? marks_->of(number) : nullptr;
+    }
     int descriptor() const noexcept { return descriptor_; }
     bool bridge_is_there() const noexcept { return bridge_is_there_.load(std::memory_order_relaxed); }
     void bridge_has_gone() noexcept { bridge_is_there_.store(false, std::memory_order_relaxed); }
@@ -57,6 +65,7 @@ private:
     std::atomic<bool> bridge_is_there_{true};
     std::mutex mutex_;
     std::vector<char> unsent_;
+    std::unique_ptr<handoff_marks> marks_;
     std::unordered_set<std::uint64_t> served_;  ///< connections that came through it and are not gone
 };
 
@@ -73,6 +82,11 @@ public:
     const handoff_link& link() const noexcept { return *link_; }
     /// What is said at the end; `done` unless something else was said here.
     void ends_as(handoff_word how) noexcept { ending_ = how; }
+    /// The answer that is being written will be whole with this many bytes, and nothing read that is not
+    /// used.
+    void will_rest_at(std::uint64_t bytes_read, std::uint64_t bytes_written) noexcept;
+    /// So much will have been written, and none of it belongs to the answer of the request that is under way.
+    void nothing_begun_at(std::uint64_t bytes_written) noexcept;
     /// The agent sends no more: the bridge shuts the connection down should the agent go. False: it can't be
     /// asked.
     bool ask_to_watch();
@@ -83,6 +97,7 @@ private:
     std::uint64_t cookie_ = 0;
     handoff_word ending_ = handoff_word::done;
     bool watched_ = false;
+    handoff_mark* mark_ = nullptr;  ///< the link's
 };
 
 /// Serves a channel until the bridge closes it, or it is cut. The preface has been read.

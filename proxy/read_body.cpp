@@ -13,7 +13,7 @@ namespace keyhole::proxy {
 namespace {
 
 constexpr std::size_t worth_discarding = 1024 * 1024;
-constexpr std::size_t scanned_in_a_turn = 256 * 1024;  // longer bodies are read through beside the worker
+constexpr std::size_t scanned_in_a_turn = 1024 * 1024;  // longer bodies are read through beside the worker
 
 failure too_large(std::size_t limit)
 {
@@ -154,7 +154,7 @@ task<failure> read_body(exchange& x)
     if (x.way->body == body_kind::opaque && x.head.content_length > limit) co_return too_large(limit);
     if (x.way->body == body_kind::none || x.way->body == body_kind::opaque) co_return failure{};
     if (x.head.expects_continue && !x.body_read) {
-        const bool told = co_await x.agent.write("HTTP/1.1 100 Continue\r\n\r\n");
+        const bool told = co_await x.agent.write_interim("HTTP/1.1 100 Continue\r\n\r\n");
         if (!told) co_return failure{errc::bad_request, "The agent hung up.", {}, 0};
     }
     if (x.head.framing == http::body_framing::length) {

@@ -127,7 +127,7 @@ std::string settle_home(const settings& s, const environment& env, const std::st
     const std::string id = std::to_string(s.agent.uid);
     std::string problem = "uid " + id + " has no home in /etc/passwd";
     std::string remedy = "; -e HOME=DIRECTORY with a volume or a tmpfs there gives it one that is its own";
-    if (!wanted.empty()) {
+    if (!wanted.empty() && wanted != "/") {
         problem = "uid " + id + " cannot write its home " + wanted + " (" + reason_of(answer.error) + ")";
         remedy = "; for one that is its own add --tmpfs " + wanted + ":uid=" + id +
                  ",gid=" + std::to_string(s.agent.gid) + ", or a volume there";

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
@@ -48,6 +49,14 @@ constexpr long not_allowed[] = {
 #endif
 };
 
+// linux/ioprio.h, which some compilers cannot read.
+constexpr std::uint32_t ioprio_who_user = 3;
+
+// Whose first argument is a process: 0 is the caller, anybody else may be PID 1 or the bridge under the same
+// uid.
+constexpr long for_oneself[] = {SYS_sched_setaffinity, SYS_sched_setscheduler, SYS_sched_setparam,
+                                SYS_sched_setattr,     SYS_migrate_pages,      SYS_move_pages};
+
 // CLONE_NEWTIME shares its bit with the exit signal's byte in clone(): it is one of unshare()'s only.
 constexpr std::uint32_t new_namespaces =
     CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET;
@@ -79,6 +88,42 @@ void refuse_terminal_input(call_filter& f) noexcept
     f.answer_if_equal(TIOCSTI, fails_with(EPERM));
     f.answer_if_equal(TIOCLINUX, fails_with(EPERM));
     f.answer(SECCOMP_RET_ALLOW);
+    f.end(rule);
+}
+
+void refuse_others(call_filter& f, long call) noexcept
+{
+    const std::size_t rule = f.begin(call);
+    f.load_argument(0);
+    f.answer_if_equal(0, SECCOMP_RET_ALLOW);
+    f.answer(fails_with(EPERM));
+    f.end(rule);
+}
+
+// Limits of others may be read. Set, they take descriptors and processor time from PID 1 and the bridge.
+void refuse_limits_of_others(call_filter& f) noexcept
+{
+    constexpr std::size_t new_limit = 2;
+    const std::size_t rule = f.begin(SYS_prlimit64);
+    f.load_argument(0);
+    f.answer_if_equal(0, SECCOMP_RET_ALLOW);
+    f.load_argument(new_limit);
+    f.add(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 3);
+    f.load_upper_half(new_limit);
+    f.answer_if_equal(0, SECCOMP_RET_ALLOW);
+    f.answer(fails_with(EPERM));
+    f.end(rule);
+}
+
+// setpriority() and ioprio_set(): what kind of whom, and whom. All of a user is PID 1 and the bridge, too.
+void refuse_priority_of_others(call_filter& f, long call, std::uint32_t all_of_a_user) noexcept
+{
+    const std::size_t rule = f.begin(call);
+    f.load_argument(0);
+    f.answer_if_equal(all_of_a_user, fails_with(EPERM));
+    f.load_argument(1);
+    f.answer_if_equal(0, SECCOMP_RET_ALLOW);
+    f.answer(fails_with(EPERM));
     f.end(rule);
 }
 
@@ -134,6 +179,11 @@ filter_result install_agent_filter() noexcept
     refuse_terminal_input(f);
     refuse_namespaces(f, SYS_clone, new_namespaces);
     refuse_namespaces(f, SYS_unshare, new_namespaces | CLONE_NEWTIME);
+    refuse_limits_of_others(f);
+    refuse_priority_of_others(f, SYS_setpriority, PRIO_USER);
+    refuse_priority_of_others(f, SYS_ioprio_set, ioprio_who_user);
+    for (const long call : for_oneself)
+        refuse_others(f, call);
     for (const long call : not_there)
         f.answer_if_equal(static_cast<std::uint32_t>(call), fails_with(ENOSYS));
     for (const long call : not_allowed)

@@ -58,9 +58,15 @@ void reset_signals() noexcept
     // As the agent, not as root: whether it may go there is its permission's business.
     if (::chdir(s.workdir.c_str()) != 0) {
         if (s.workdir_was_named) report(report_fd, failed_step::workdir, "");
+        const std::string reason = std::strerror(errno);
         const std::string home(env.get("HOME"));
-        if (home.empty() || ::chdir(home.c_str()) != 0) [[maybe_unused]]
+        const bool at_home = !home.empty() && ::chdir(home.c_str()) == 0;
+        if (!at_home) [[maybe_unused]]
             const int root = ::chdir("/");
+        if (s.workdir_was_given)
+            sys::say({"the working directory ", s.workdir, " cannot be entered by uid ",
+                      sys::decimal(s.agent.uid), " (", reason, "): the agent starts in ",
+                      at_home ? home : "/"});
     }
     char here[4096];
     if (::getcwd(here, sizeof here) != nullptr) env.set("PWD", here);
@@ -103,7 +109,10 @@ agent_start describe(const failure& f, const settings& s)
     }
     if (f.error == ENOENT)
         return {-1, sys::exit_not_found,
-                s.command.front() + ": not found; is it installed in this image, or on the PATH?"};
+                s.command.front() + ": not found; is it installed in this image, or on the PATH?" +
+                    (s.command.front().find(' ') == std::string::npos
+                         ? ""
+                         : " A line for a shell needs one: sh -c '…'")};
     return {-1, sys::exit_cannot_execute, s.command.front() + ": cannot be executed: " + reason};
 }
 

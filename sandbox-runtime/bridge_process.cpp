@@ -15,6 +15,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,16 +23,28 @@ namespace keyhole::runtime {
 namespace {
 
 constexpr int ready_limit_ms = 10'000;
+constexpr int exec_limit_ms = 2000;
 constexpr int last_delay_ms = 1000;
 constexpr std::int64_t healthy_ms = 10'000;
+const std::string own_program = "/proc/self/exe";
 
-// A socket that only its group may use: the bridge joins that group, the agent does not.
+// A socket, or a directory on the way to it, that only its group may use: the bridge joins that group, the
+// agent does not.
 std::vector<std::uint32_t> groups_for(const std::string& socket)
 {
+    std::vector<std::uint32_t> groups;
+    const auto join = [&groups](const struct stat& info, unsigned for_group, unsigned for_all) {
+        const bool by_group =
+            (info.st_mode & for_group) != 0 && (info.st_mode & for_all) == 0 && info.st_gid != 0;
+        if (by_group && std::find(groups.begin(), groups.end(), info.st_gid) == groups.end())
+            groups.push_back(info.st_gid);
+    };
     struct stat info{};
-    if (::stat(socket.c_str(), &info) != 0) return {};
-    const bool by_group = (info.st_mode & S_IWGRP) != 0 && (info.st_mode & S_IWOTH) == 0 && info.st_gid != 0;
-    return by_group ? std::vector<std::uint32_t>{info.st_gid} : std::vector<std::uint32_t>{};
+    for (std::size_t slash = socket.find('/', 1); slash != std::string::npos;
+         slash = socket.find('/', slash + 1))
+        if (::stat(socket.substr(0, slash).c_str(), &info) == 0) join(info, S_IXGRP, S_IXOTH);
+    if (::stat(socket.c_str(), &info) == 0) join(info, S_IWGRP, S_IWOTH);
+    return groups;
 }
 
 void keep_over_exec(int fd) noexcept
@@ -97,7 +110,60 @@ int bridge_process::bind(std::string& error)
                 "none, which has it up";
         return sys::exit_unavailable;
     }
+    const std::string& path = settings_.bridge_is_own_program ? own_program : settings_.bridge_program;
+    program_ = sys::unique_fd(::open(path.c_str(), O_PATH | O_CLOEXEC));
+    if (!program_ || ::fstat(program_.get(), &program_was_) != 0) {
+        error = "there is no bridge program at " + settings_.bridge_program + " (" + std::strerror(errno) +
+                "); copy keyhole-bridge into the image beside keyhole-init";
+        return sys::exit_unavailable;
+    }
     return bridge::listen_on_loopback(settings_.port, listeners_, error) ? 0 : sys::exit_unavailable;
+}
+
+// Whoever owns the file could write another program into it, or let himself read it, and then look into the
+// process before that can forbid it. Either shows in the time of the last change, which nobody in here can
+// set back.
+bool bridge_process::was_tampered_with() const noexcept
+{
+    struct stat now{};
+    if (::fstat(program_.get(), &now) != 0) return true;
+    const bool agent_may =
+        settings_.agent.uid == 0 || now.st_uid == settings_.agent.uid || (now.st_mode & 022) != 0;
+    return agent_may && (now.st_ctim.tv_sec != program_was_.st_ctim.tv_sec ||
+                         now.st_ctim.tv_nsec != program_was_.st_ctim.tv_nsec);
+}
+
+// A refused connection says more than one that nobody accepts.
+void bridge_process::give_up() noexcept
+{
+    listeners_.clear();
+    wanted_ = false;
+}
+
+bool bridge_process::entrust(int exec_fd, sys::unique_fd token_fd, std::string& error)
+{
+    // An agent of the same uid may stop the child before its program runs; PID 1 does not wait for ever.
+    pollfd executed{.fd = exec_fd, .events = POLLIN, .revents = 0};
+    if (::poll(&executed, 1, exec_limit_ms) != 1) {
+        ::kill(pid_, SIGKILL);
+        error = "its program did not begin";
+        return false;
+    }
+    if (was_tampered_with()) {
+        ::kill(pid_, SIGKILL);
+        give_up();
+        error = settings_.bridge_program +
+                " was changed since the start; it gets no token, and there is no bridge any "
+                "more";
+        return false;
+    }
+    // 512 bytes fit into any pipe: this does not block.
+    if (token_.empty() || ::write(token_fd.get(), token_.view().data(), token_.view().size()) ==
+                              static_cast<ssize_t>(token_.view().size()))
+        return true;
+    ::kill(pid_, SIGKILL);
+    error = std::string("cannot pass the token: ") + std::strerror(errno);
+    return false;
 }
 
 int bridge_process::start(int signal_fd, std::string& error)
@@ -149,24 +215,25 @@ int bridge_process::wait_until_ready(int ready_fd, int signal_fd, std::string& e
 bool bridge_process::spawn(int ready_fd, std::string& error)
 {
     int token_pipe[2] = {-1, -1};
-    if (!token_.empty()) {
-        // 512 bytes fit into any pipe: this does not block.
-        if (::pipe2(token_pipe, O_CLOEXEC) != 0 ||
-            ::write(token_pipe[1], token_.view().data(), token_.view().size()) !=
-                static_cast<ssize_t>(token_.view().size()))
-        {
-            error = std::string("cannot pass the token: ") + std::strerror(errno);
-            return false;
-        }
-        ::close(token_pipe[1]);
+    int exec_pipe[2] = {-1, -1};  // closed by the kernel when the program runs
+    if (::pipe2(exec_pipe, O_CLOEXEC) != 0 || (!token_.empty() && ::pipe2(token_pipe, O_CLOEXEC) != 0)) {
+        error = std::string("no pipe: ") + std::strerror(errno);
+        for (const int fd : exec_pipe)
+            if (fd >= 0) ::close(fd);
+        return false;
     }
+    const sys::unique_fd exec_read(exec_pipe[0]);
+    sys::unique_fd exec_write(exec_pipe[1]);
     const sys::unique_fd token_read(token_pipe[0]);
+    sys::unique_fd token_write(token_pipe[1]);
 
     bridge_command command{{"keyhole-bridge"}};
     command.add("--socket", settings_.socket);
     for (const sys::unique_fd& listener : listeners_)
         command.add("--listen-fd", std::to_string(listener.get()));
     if (!settings_.hand_off.empty()) command.add("--hand-off", settings_.hand_off);
+    command.add("--connect-wait", std::to_string(settings_.connect_wait_seconds));
+    command.add("--max-connections", std::to_string(settings_.max_connections));
     if (token_read) command.add("--token-fd", std::to_string(token_read.get()));
     if (ready_fd >= 0) {
         command.add("--ready-fd", std::to_string(ready_fd));
@@ -183,7 +250,10 @@ bool bridge_process::spawn(int ready_fd, std::string& error)
         error = std::string("cannot fork: ") + std::strerror(errno);
         return false;
     }
-    if (pid_ > 0) return true;
+    if (pid_ > 0) {
+        exec_write.reset();
+        return entrust(exec_read.get(), std::move(token_write), error);
+    }
 
     // A session of its own: neither the terminal's signals nor the terminal reach it.
     ::setsid();
@@ -203,7 +273,10 @@ bool bridge_process::spawn(int ready_fd, std::string& error)
     ::sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
     char* no_environment[] = {nullptr};
-    ::execve(settings_.bridge_program.c_str(), argv.data(), no_environment);
+    // By descriptor: by now its name may mean another program, of the agent's.
+    ::syscall(SYS_execveat, program_.get(), "", argv.data(), no_environment, AT_EMPTY_PATH);
+    // An emulator.
+    if (errno == ENOSYS) ::execve(settings_.bridge_program.c_str(), argv.data(), no_environment);
     fail(settings_.bridge_program, sys::exit_not_found);
 }
 
@@ -235,6 +308,7 @@ void bridge_process::on_timer()
     std::string error;
     if (spawn(-1, error)) return;
     sys::say({"the bridge cannot be started: ", error});
+    if (!wanted_) return;
     start_again_ms_ = sys::now_ms() + last_delay_ms;
 }
 

@@ -7,6 +7,7 @@
 #include "bridge/system.hpp"
 #include "sandbox-runtime/settings.hpp"
 
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <vector>
 
@@ -16,8 +17,8 @@ class bridge_process {
 public:
     bridge_process(const settings& s, const sys::locked_bytes& token) : settings_(s), token_(token) {}
 
-    /// Takes the port. An exit code; 0 is success. Needs privileges only where the loopback interface is
-    /// down.
+    /// Takes hold of the program, so that it stays this one whatever becomes of its name, and of the port. An
+    /// exit code; 0 is success. Needs privileges only where the loopback interface is down.
     int bind(std::string& error);
     /// Starts the bridge and waits until it serves and the proxy answers. An exit code; 0 is success.
     int start(int signal_fd, std::string& error);
@@ -33,10 +34,16 @@ public:
 
 private:
     bool spawn(int ready_fd, std::string& error);
+    /// After the fork: the program runs, it is the one that it was, and the token is handed to it.
+    bool entrust(int exec_fd, sys::unique_fd token_fd, std::string& error);
+    bool was_tampered_with() const noexcept;
+    void give_up() noexcept;
     int wait_until_ready(int ready_fd, int signal_fd, std::string& error);
 
     const settings& settings_;
     const sys::locked_bytes& token_;
+    sys::unique_fd program_;
+    struct stat program_was_{};
     std::vector<sys::unique_fd> listeners_;
     pid_t pid_ = -1;
     bool wanted_ = false;

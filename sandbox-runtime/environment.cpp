@@ -1,5 +1,6 @@
 #include "sandbox-runtime/environment.hpp"
 
+#include "bridge/system.hpp"
 #include "sandbox-runtime/provider_keys.hpp"
 
 #include <algorithm>
@@ -32,14 +33,15 @@ struct base_url {
 };
 
 // Who reads them: OpenAI's SDKs and all that copy them, LiteLLM and aider (…_API_BASE), Anthropic's SDKs and
-// Claude Code, Google's Gen AI SDKs, Anthropic on Bedrock, AWS's SDKs, Cohere's SDKs, Ollama's (whose servers
-// use OLLAMA_HOST, too).
+// Claude Code, Google's Gen AI SDKs, Anthropic on Bedrock and on Vertex, AWS's SDKs, Cohere's SDKs, Ollama's
+// (whose servers use OLLAMA_HOST, too).
 constexpr base_url base_urls[] = {{"OPENAI_API_BASE", "/v1"},
                                   {"OPENAI_BASE_URL", "/v1"},
                                   {"ANTHROPIC_BASE_URL", ""},
                                   {"ANTHROPIC_API_BASE", ""},
                                   {"GOOGLE_GEMINI_BASE_URL", ""},
                                   {"ANTHROPIC_BEDROCK_BASE_URL", ""},
+                                  {"ANTHROPIC_VERTEX_BASE_URL", "/v1"},
                                   {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME", ""},
                                   {"CO_API_URL", "", false},
                                   {"OLLAMA_HOST", "", false},
@@ -138,6 +140,27 @@ void environment::set_default(std::string_view name, std::string_view value)
 void environment::remove(std::string_view name)
 {
     std::erase_if(entries_, [name](const std::string& entry) { return name_of(entry) == name; });
+}
+
+std::vector<std::string> environment::remove_all_with(std::string_view secret)
+{
+    std::vector<std::string> names;
+    for (std::string& entry : entries_) {
+        const std::string_view name = name_of(entry);
+        if (entry.find(secret, name.size() + 1) == std::string::npos) continue;
+        names.emplace_back(name);
+        sys::wipe(entry.data() + name.size() + 1, entry.size() - name.size() - 1);
+    }
+    for (const std::string& name : names)
+        remove(name);
+    return names;
+}
+
+void environment::wipe() noexcept
+{
+    for (std::string& entry : entries_)
+        sys::wipe(entry.data(), entry.size());
+    entries_.clear();
 }
 
 std::vector<char*> environment::pointers()

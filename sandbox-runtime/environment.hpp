@@ -28,6 +28,8 @@ public:
     void set(std::string_view name, std::string_view value);
     void set_default(std::string_view name, std::string_view value);
     void remove(std::string_view name);
+    /// Removes every variable whose value holds `secret`; their names.
+    std::vector<std::string> remove_all_with(std::string_view secret);
 
     /// Whether the agent is not to have a variable of this name, wherever it comes from.
     bool is_dropped(std::string_view name) const noexcept;   ///< the orchestrator's
@@ -36,6 +38,8 @@ public:
     const std::vector<std::string>& entries() const noexcept { return entries_; }
     /// Names of loader variables that were left out, for a message.
     const std::vector<std::string>& left_out() const noexcept { return left_out_; }
+    /// Overwrites all that it holds.
+    void wipe() noexcept;
     /// For execve; valid until the next change.
     std::vector<char*> pointers();
 

@@ -1,5 +1,6 @@
 // keyhole-init: PID 1 of a sandbox. run() is the story, top to bottom. See docs/sandbox.md.
 #include "bridge/system.hpp"
+#include "bridge/upstream.hpp"
 #include "sandbox-runtime/account.hpp"
 #include "sandbox-runtime/agent_process.hpp"
 #include "sandbox-runtime/bridge_process.hpp"
@@ -17,6 +18,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
+#include <grp.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -27,28 +29,46 @@ using namespace keyhole::runtime;
 
 namespace {
 
+// In a file that is both programs, the bridge is this very file: argv[0] chooses.
+#if defined(KEYHOLE_ONE_FILE)
+constexpr bool bridge_is_this_file = true;
+#else
+constexpr bool bridge_is_this_file = false;
+#endif
+
 int stop(int code, std::string_view why)
 {
     sys::complain({why});
     return code;
 }
 
-bool is_socket(const std::string& path)
+enum class place { socket, nothing, forbidden };
+
+place look_at(const std::string& path)
 {
     struct stat info{};
-    return ::stat(path.c_str(), &info) == 0 && S_ISSOCK(info.st_mode);
+    if (::stat(path.c_str(), &info) == 0) return S_ISSOCK(info.st_mode) ? place::socket : place::nothing;
+    return errno == EACCES ? place::forbidden : place::nothing;
 }
 
-enum class wait_result { present, absent, stopped };
+// Root without CAP_DAC_OVERRIDE is no better than others at a directory that is its group's: it joins that
+// group (only PID 1 does; bridge and agent get the groups that they are given).
+void join_group_of_directory(const settings& s)
+{
+    if (s.single_uid || look_at(s.socket) != place::forbidden) return;
+    const bridge::barrier closed = bridge::find_barrier(s.socket);
+    if (closed.directory.empty() || !closed.opens_for_group()) return;
+    const gid_t group = closed.gid;
+    [[maybe_unused]] const int joined = ::setgroups(1, &group);
+}
 
-wait_result wait_for_socket(const std::string& path, int seconds, int signal_fd)
+// 0, or the signal that came instead.
+int wait_for_socket(const std::string& path, int seconds, int signal_fd)
 {
     const std::int64_t until = sys::now_ms() + std::int64_t{seconds} * 1000;
-    while (!is_socket(path)) {
-        if (sys::now_ms() >= until) return wait_result::absent;
-        if (stop_signal(signal_fd, 20) != 0) return wait_result::stopped;
-    }
-    return wait_result::present;
+    while (look_at(path) == place::nothing && sys::now_ms() < until)
+        if (const int signal = stop_signal(signal_fd, 20); signal != 0) return signal;
+    return 0;
 }
 
 // A child looks, because only the kernel knows all the ways a file can be readable.
@@ -68,19 +88,36 @@ bool is_allowed(const settings& s, std::string_view name)
     return std::find(s.allowed_secrets.begin(), s.allowed_secrets.end(), name) != s.allowed_secrets.end();
 }
 
-// A secrets mount is often world-readable. Where it can be, the file is removed now that it was read.
+// A secrets mount is often world-readable. Where the agent could read it, the file is removed now that it was
+// read; a link is not, since what it leads to would stay.
 bool hide_token_file(const settings& s)
 {
-    return ::unlink(s.token_file.c_str()) == 0 || !agent_can_read(s.token_file, s) ||
-           is_allowed(s, "session_token");
+    if (is_allowed(s, "session_token") || !agent_can_read(s.token_file, s)) return true;
+    struct stat info{};
+    if (::lstat(s.token_file.c_str(), &info) != 0 || !S_ISREG(info.st_mode) ||
+        ::unlink(s.token_file.c_str()) != 0)
+        return false;
+    sys::say({s.token_file,
+              " was removed, since the agent could have read it; where it is to serve another start, "
+              "mount it with owner 0 and mode 0400 and start the container as root"});
+    return true;
 }
 
 int run(settings& s, environment& env, const sys::locked_bytes& token, const sys::unique_fd& signals)
 {
     const bool expected = !token.empty() || s.socket_was_named || expects_a_proxy(env);
-    const wait_result socket = wait_for_socket(s.socket, expected ? s.proxy_wait_seconds : 0, signals.get());
-    if (socket == wait_result::stopped) return stop(128 + SIGTERM, "stopped before the agent was started");
-    if (expected && socket == wait_result::absent)
+    join_group_of_directory(s);
+    if (const int signal = wait_for_socket(s.socket, expected ? s.proxy_wait_seconds : 0, signals.get());
+        signal != 0)
+        return stop(128 + signal, "stopped before the agent was started");
+    const place seen = look_at(s.socket);
+    const bool has_socket = seen == place::socket;
+    // Something is mounted there, so models are meant to be.
+    if (seen == place::forbidden) {
+        const bridge::upstream_problem problem = bridge::explain_upstream(s.socket, EACCES);
+        return stop(sys::exit_no_proxy, problem.cause + "; " + problem.remedy);
+    }
+    if (expected && !has_socket)
         return stop(sys::exit_no_proxy, "a model proxy is expected (a base URL, a session token or "
                                         "LLM_PROXY_SOCKET is set), but there is no "
                                         "socket at " +
@@ -91,14 +128,14 @@ int run(settings& s, environment& env, const sys::locked_bytes& token, const sys
 
     bridge_process bridge(s, token);
     std::string error;
-    if (socket == wait_result::present)
+    if (has_socket)
         if (const int code = bridge.bind(error); code != 0) return stop(code, error);
     settle_account(s, env);
     // Before anything of the agent's runs.
     keep_only_supervising_capabilities();
-    if (socket == wait_result::present) {
+    if (has_socket) {
         if (const int code = bridge.start(signals.get(), error); code != 0) {
-            clear_up(-1, bridge, signals.get(), 0);
+            clear_up(-1, bridge, s, 0);
             return stop(code, error);
         }
         add_client_defaults(env, s.port);
@@ -106,14 +143,24 @@ int run(settings& s, environment& env, const sys::locked_bytes& token, const sys
 
     const terminal tty;
     const agent_start started = start_agent(s, env, tty);
+    env.wipe();  // the agent's secrets are the agent's
     if (started.pid < 0) {
-        clear_up(-1, bridge, signals.get(), 0);
+        clear_up(-1, bridge, s, 0);
         return stop(started.exit_code, started.error);
     }
-    return supervise(started.pid, bridge, signals.get(), tty, s);
+    return supervise(started.pid, bridge, tty, s);
 }
 
-int prepare_and_run(int argc, char** argv, char** envp)
+// The image's WORKDIR or docker run -w, as a path: the agent goes there itself, with its own permissions, and
+// never to what an engine may have left open. Empty: none was chosen.
+std::string working_directory()
+{
+    char here[4096];
+    if (::getcwd(here, sizeof here) == nullptr || here[0] != '/' || here[1] == '\0') return {};
+    return here;
+}
+
+int prepare_and_run(int argc, char** argv, char** envp, const std::string& given_directory)
 {
     // First of all: the kernel drops what PID 1 neither blocks nor handles, and a stop may come this early.
     const sys::unique_fd signals = catch_signals();
@@ -132,8 +179,13 @@ int prepare_and_run(int argc, char** argv, char** envp)
     case settings_result::run:
         break;
     }
+    if (!s.workdir_was_named && !given_directory.empty()) {
+        s.workdir = given_directory;
+        s.workdir_was_given = true;
+    }
+    s.bridge_is_own_program = bridge_is_this_file && !s.bridge_was_named;
     sys::locked_bytes token;
-    const token_result taken = take_session_token(envp, s.token_file, token);
+    const token_result taken = take_session_token(envp, s.token_file, s.token_file_was_named, token);
     environment env(envp, s.kept_variables, s.dropped_variables);
     // From here on /proc/1/environ is empty.
     sys::wipe_environment(envp);
@@ -150,6 +202,10 @@ int prepare_and_run(int argc, char** argv, char** envp)
         return stop(code, error);
     for (const std::string& complaint : load_secrets(env, s.secrets_directory))
         sys::say({complaint});
+    if (!token.empty())
+        for (const std::string& name : env.remove_all_with(token.view()))
+            sys::say({name, " holds the session token and is kept from the agent, which needs none: the "
+                            "bridge presents it"});
     if (const std::string name = find_provider_key(env, s.allowed_secrets); !name.empty())
         return stop(
             sys::exit_configuration,
@@ -186,6 +242,7 @@ int main(int argc, char** argv, char** envp)
     sys::become_unreadable();
     sys::ensure_standard_descriptors();
     sys::close_from(STDERR_FILENO + 1);
+    const std::string given = working_directory();
     if (::chdir("/") != 0) return stop(sys::exit_os_error, "cannot enter /");
-    return prepare_and_run(argc, argv, envp);
+    return prepare_and_run(argc, argv, envp, given);
 }

@@ -62,4 +62,19 @@ bool looks_like_provider_key(std::string_view value) noexcept
     return false;
 }
 
+bool holds_session_token(std::string_view value) noexcept
+{
+    constexpr std::string_view prefix = "kh_";
+    constexpr std::size_t least = 32;
+    for (std::size_t at = value.find(prefix); at != std::string_view::npos; at = value.find(prefix, at + 1)) {
+        std::size_t end = at + prefix.size();
+        while (end < value.size() && is_key_character(value[end]))
+            ++end;
+        if (end - at - prefix.size() >= least &&
+            (at == 0 || !is_key_character(value[at - 1]) || value[at - 1] == '='))
+            return true;
+    }
+    return false;
+}
+
 }  // namespace keyhole::runtime

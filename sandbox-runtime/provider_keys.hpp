@@ -11,4 +11,7 @@ namespace keyhole::runtime {
 /// tokens (kh_…, session-…) are none.
 bool looks_like_provider_key(std::string_view value) noexcept;
 
+/// Whether a session token of this proxy's (kh_ and 32 or more characters) is somewhere in it.
+bool holds_session_token(std::string_view value) noexcept;
+
 }  // namespace keyhole::runtime

@@ -1,21 +1,22 @@
 #include "sandbox-runtime/secrets.hpp"
 
 #include "bridge/system.hpp"
+#include "sandbox-runtime/beneath.hpp"
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <dirent.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 namespace keyhole::runtime {
 namespace {
 
 constexpr std::size_t most_files = 256;
+constexpr std::size_t most_names = 4096;  // that are looked at, and complained about
 // The kernel takes 128 KiB for one variable.
 constexpr std::size_t most_bytes = 64UL * 1024;
 constexpr std::string_view manifest_name = "manifest";
@@ -30,60 +31,72 @@ bool is_variable_name(std::string_view name) noexcept
            std::all_of(name.begin(), name.end(), [&](char c) { return is_letter(c) || is_digit(c); });
 }
 
-// Kubernetes makes each secret a link to ..data/NAME, so links are followed, but never out of the directory
-// and never through /proc.
-sys::unique_fd open_inside(int directory, const std::string& name) noexcept
-{
-    constexpr int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;  // a FIFO must not hang the start
-    open_how how{};
-    how.flags = flags;
-    how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
-    sys::unique_fd fd(static_cast<int>(::syscall(SYS_openat2, directory, name.c_str(), &how, sizeof how)));
-    if (fd || (errno != ENOSYS && errno != EPERM)) return fd;
-    return sys::unique_fd(::openat(directory, name.c_str(), flags | O_NOFOLLOW));
-}
+// Where the secrets pass through: locked, in no core dump, wiped.
+class transit {
+public:
+    transit() : text_(most_bytes + 1, '\0') { ::mlock(text_.data(), text_.size()); }
+    ~transit()
+    {
+        sys::wipe(text_.data(), text_.size());
+        ::munlock(text_.data(), text_.size());
+    }
+    transit(const transit&) = delete;
+    transit& operator=(const transit&) = delete;
 
-// The text, or why there is none.
-bool read_secret(int directory, const std::string& name, std::string& text, std::string& why)
-{
-    const sys::unique_fd fd = open_inside(directory, name);
-    if (!fd) {
-        why = errno == EXDEV || errno == ELOOP ? "is a link out of the directory; mount the file itself"
-                                               : std::string("cannot be read (") + std::strerror(errno) +
-                                                     "); it must be readable for the user that PID 1 is";
-        return false;
-    }
-    struct stat info{};
-    if (::fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) {
-        why = "is no regular file";
-        return false;
-    }
-    text.assign(most_bytes + 1, '\0');
-    std::size_t length = 0;
-    while (length < text.size()) {
-        const ssize_t n = ::read(fd.get(), text.data() + length, text.size() - length);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) break;
-        length += static_cast<std::size_t>(n);
-    }
-    text.resize(length);
-    if (length > most_bytes)
-        why = "is larger than 64 KiB; what large files hold cannot be a variable";
-    else if (text.find('\0') != std::string::npos)
-        why = "holds a NUL byte, which no variable can";
-    if (!why.empty()) return false;
-    while (!text.empty() && (text.back() == '\n' || text.back() == '\r'))
-        text.pop_back();
-    return true;
-}
+    std::string_view view() const noexcept { return std::string_view(text_).substr(0, length_); }
 
+    /// False: `why` there is no text.
+    bool read(int directory, const std::string& name, std::string& why)
+    {
+        length_ = 0;
+        const sys::unique_fd fd = open_beneath(directory, name);
+        if (!fd) {
+            why = errno == EXDEV || errno == ELOOP ? "is a link out of the directory; mount the file itself"
+                                                   : std::string("cannot be read (") + std::strerror(errno) +
+                                                         "); it must be readable for the user that PID 1 is";
+            return false;
+        }
+        struct stat info{};
+        if (::fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) {
+            why = S_ISDIR(info.st_mode) ? "is a directory; mount its files themselves" : "is no regular file";
+            return false;
+        }
+        others_may_ = (info.st_mode & 07) != 0;
+        while (length_ < text_.size()) {
+            const ssize_t n = ::read(fd.get(), text_.data() + length_, text_.size() - length_);
+            if (n < 0 && errno == EINTR) continue;
+            if (n <= 0) break;
+            length_ += static_cast<std::size_t>(n);
+        }
+        if (length_ > most_bytes)
+            why = "is larger than 64 KiB; what large files hold cannot be a variable";
+        else if (view().find('\0') != std::string_view::npos)
+            why = "holds a NUL byte, which no variable can";
+        if (!why.empty()) return false;
+        // The one that an editor or echo put there.
+        if (view().ends_with('\n')) --length_;
+        if (view().ends_with('\r')) --length_;
+        return true;
+    }
+    /// Of the file that was read last: every user of the container is let in.
+    bool others_may() const noexcept { return others_may_; }
+
+private:
+    std::string text_;
+    std::size_t length_ = 0;
+    bool others_may_ = false;
+};
+
+// By name. Kubernetes' own (..data) are not secrets but where they are.
 std::vector<std::string> names_in(int directory)
 {
     std::vector<std::string> names;
-    DIR* d = ::fdopendir(::dup(directory));
+    DIR* d = ::fdopendir(::openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (d == nullptr) return names;
-    while (const dirent* entry = ::readdir(d))
-        if (entry->d_name[0] != '.' && names.size() < most_files) names.emplace_back(entry->d_name);
+    while (const dirent* entry = ::readdir(d)) {
+        const std::string_view name = entry->d_name;
+        if (name != "." && !name.starts_with("..") && names.size() < most_names) names.emplace_back(name);
+    }
     ::closedir(d);
     std::sort(names.begin(), names.end());
     return names;
@@ -109,7 +122,8 @@ std::vector<wanted> read_manifest(std::string_view text, std::vector<std::string
     std::vector<wanted> out;
     while (!text.empty()) {
         const std::size_t end = std::min(text.find('\n'), text.size());
-        const std::string_view line = text.substr(0, end);
+        std::string_view line = text.substr(0, end);
+        if (line.ends_with('\r')) line.remove_suffix(1);
         text.remove_prefix(std::min(end + 1, text.size()));
         if (line.empty() || line.front() == '#') continue;
         const std::size_t tab = line.find('\t');
@@ -127,27 +141,44 @@ std::vector<wanted> read_manifest(std::string_view text, std::vector<std::string
     return out;
 }
 
-bool is_directory_at(int directory, const std::string& name) noexcept
+std::string left_out(std::string_view file, std::string_view why)
 {
-    struct stat info{};
-    return ::fstatat(directory, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(info.st_mode);
+    return "the secret '" + shown(file) + "' is left out: " + std::string(why);
 }
 
 std::vector<wanted> list_files(int directory, std::vector<std::string>& complaints)
 {
     std::vector<wanted> out;
     for (const std::string& name : names_in(directory)) {
-        // kubernetes.io/serviceaccount and its like.
-        if (is_directory_at(directory, name)) continue;
         std::string variable = variable_of(name);
-        if (variable.empty())
-            complaints.emplace_back("the secret '" + shown(name) +
-                                    "' is left out: no variable can have that name; rename it, or name its "
-                                    "variable in a manifest");
+        if (name.starts_with('.'))
+            complaints.push_back(
+                left_out(name, "its name begins with a dot; name its variable in a manifest"));
+        else if (variable.empty())
+            complaints.push_back(left_out(
+                name, "no variable can have that name; rename it, or name its variable in a manifest"));
+        else if (out.size() >= most_files)
+            complaints.push_back(left_out(name, "only the first 256 are taken; say in a manifest which"));
         else
             out.push_back({std::move(variable), name});
     }
     return out;
+}
+
+// Why a secret is not to become this variable; empty: it may.
+std::string objection(const environment& env, const std::vector<wanted>& taken, const wanted& each)
+{
+    const auto same = std::find_if(taken.begin(), taken.end(),
+                                   [&](const wanted& other) { return other.variable == each.variable; });
+    if (same != taken.end())
+        return "'" + shown(same->file) + "' is " + each.variable + " already; rename one of them";
+    if (env.is_dropped(each.variable))
+        return each.variable + " is the orchestrator's own and never the agent's";
+    if (env.has(each.variable)) return each.variable + " is set already";
+    if (env.is_withheld(each.variable))
+        return each.variable +
+               " would run code in every program; put it into KEYHOLE_KEEP_ENV if it is wanted";
+    return {};
 }
 
 }  // namespace
@@ -171,31 +202,36 @@ std::vector<std::string> load_secrets(environment& env, const std::string& direc
             complaints.emplace_back(directory + " cannot be read: " + std::strerror(errno));
         return complaints;
     }
-    std::string text;
+    transit text;
     std::string why;
     const bool has_manifest = ::faccessat(fd.get(), manifest_name.data(), F_OK, AT_SYMLINK_NOFOLLOW) == 0;
-    if (has_manifest && !read_secret(fd.get(), std::string(manifest_name), text, why)) {
+    if (has_manifest && !text.read(fd.get(), std::string(manifest_name), why)) {
         complaints.emplace_back(directory + "/manifest " + why + "; no secret is loaded");
         return complaints;
     }
+    std::vector<wanted> taken;
+    std::string open_ones;
     for (const wanted& each :
-         has_manifest ? read_manifest(text, complaints) : list_files(fd.get(), complaints))
+         has_manifest ? read_manifest(text.view(), complaints) : list_files(fd.get(), complaints))
     {
-        // The session's token and the orchestrator's own are not for the agent; what is injected stays.
-        if (env.is_dropped(each.variable) || env.has(each.variable)) continue;
-        if (env.is_withheld(each.variable)) {
-            complaints.emplace_back(
-                "the secret '" + shown(each.file) + "' is left out: " + each.variable +
-                " would run code in every program; put it into KEYHOLE_KEEP_ENV if it is wanted");
+        // Where the session's token lies, too.
+        if (each.variable == "SESSION_TOKEN") continue;
+        why = objection(env, taken, each);
+        if (!why.empty()) {
+            complaints.push_back(left_out(each.file, why));
             continue;
         }
-        why.clear();
-        if (read_secret(fd.get(), each.file, text, why))
-            env.set(each.variable, text);
-        else
-            complaints.emplace_back("the secret '" + shown(each.file) + "' " + why);
-        sys::wipe(text.data(), text.size());
+        if (!text.read(fd.get(), each.file, why)) {
+            complaints.push_back("the secret '" + shown(each.file) + "' " + why);
+            continue;
+        }
+        env.set(each.variable, text.view());
+        if (text.others_may()) open_ones += (open_ones.empty() ? "'" : ", '") + shown(each.file) + "'";
+        taken.push_back(each);
     }
+    if (!open_ones.empty())
+        complaints.push_back("every user of the container may read the secrets " + open_ones + " in " +
+                             directory + "; mount them with owner 0 and mode 0400");
     return complaints;
 }
 

@@ -15,8 +15,9 @@ struct token_result {
     std::string error;  ///< cause and remedy; empty: none
 };
 
-/// `path` is the file form's place (usually /run/secrets/session_token): a regular file, no symbolic link, at
-/// most 512 bytes.
-token_result take_session_token(char** envp, const std::string& path, sys::locked_bytes& out);
+/// `path` is the file form's place (usually /run/secrets/session_token): a regular file of at most 512 bytes;
+/// links lead to it only within its directory. `must_be_there`: somebody named it.
+token_result take_session_token(char** envp, const std::string& path, bool must_be_there,
+                                sys::locked_bytes& out);
 
 }  // namespace keyhole::runtime

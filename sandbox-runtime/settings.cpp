@@ -4,7 +4,6 @@
 #include "sandbox-runtime/argument_list.hpp"
 #include "sandbox-runtime/environment.hpp"
 
-#include <sys/stat.h>
 #include <tuple>
 #include <unistd.h>
 
@@ -12,16 +11,17 @@ namespace keyhole::runtime {
 namespace {
 
 constexpr std::uint32_t usual_agent_id = 1000;
-constexpr std::uint32_t usual_bridge_id = 998;
 
-bool is_on(std::string_view value) noexcept
+// What is neither stays what it was, and is wrong.
+bool read_switch(std::string_view text, bool& out)
 {
-    return value == "1" || value == "true" || value == "yes";
-}
-
-bool is_off(std::string_view value) noexcept
-{
-    return value == "0" || value == "false" || value == "no" || value == "off";
+    std::string word(text);
+    for (char& c : word)
+        if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+    const bool on = word == "1" || word == "true" || word == "yes" || word == "on";
+    const bool off = word == "0" || word == "false" || word == "no" || word == "off";
+    if (on || off) out = on;
+    return on || off;
 }
 
 // "15:2"
@@ -61,18 +61,16 @@ std::string find_bridge()
     return std::string(path.substr(0, path.rfind('/') + 1)) + "keyhole-bridge";
 }
 
-// `image 'curl -s … | jq .'`: one word that is no program but a line for the shell.
-bool is_shell_line(const std::string& word)
-{
-    struct stat info{};
-    return word.find_first_of(" \t\n;|&") != std::string::npos && ::stat(word.c_str(), &info) != 0;
-}
-
 struct number_setting {
     std::string_view option;
     std::string_view variable;
     int max;
     int* value;
+};
+
+struct switch_setting {
+    std::string_view variable;
+    bool* value;
 };
 
 // What is wrong with it, or nothing.
@@ -86,9 +84,11 @@ std::string read_command(char** envp, std::vector<std::string> arguments, settin
         out.command.insert(out.command.begin(), std::string(program));
         return {};
     }
+    if (!raw_value(envp, "AGENT_ARGS").empty())
+        return "AGENT_ARGS is set without AGENT_COMMAND, whose arguments they are; set both, or give the "
+               "command as "
+               "arguments";
     out.command = std::move(arguments);
-    if (out.command.size() == 1 && is_shell_line(out.command.front()))
-        out.command = {"/bin/sh", "-c", std::move(out.command.front())};
     return out.command.empty() ? "no command: give one as arguments or set AGENT_COMMAND" : std::string();
 }
 
@@ -97,7 +97,7 @@ std::string read_command(char** envp, std::vector<std::string> arguments, settin
 const char help_text[] =
     R"(keyhole-init: PID 1 of a sandbox. The agent gets its models at 127.0.0.1:8080 and finds no trace of how.
 
-usage: keyhole-init [options] [--] COMMAND [ARG...]
+usage: keyhole-init [options] [--] COMMAND [ARG...]       executed exactly as given; for a shell name one: sh -c '…'
        keyhole-init doctor [--json]  each guarantee of this sandbox, ok or broken with cause and remedy; exit code 0 only if
                                      all are ok. As the container's command it looks as the agent would; it may be run by the
                                      agent, too
@@ -119,12 +119,14 @@ read from the environment, and kept from the agent:
   KEYHOLE_KEEP_ENV=NAME,…        loader variables (NODE_OPTIONS, LD_*, BASH_ENV, …) that the agent may have
   KEYHOLE_SINGLE_UID=1           as --single-uid
   KEYHOLE_HAND_OFF=yes|no        the bridge passes connections to the proxy itself where it takes them (default yes)
+  KEYHOLE_CONNECT_WAIT=SECONDS   how long a connection waits for an absent proxy before its 503 (default 5)
+  KEYHOLE_MAX_CONNECTIONS=N      more than this get a 503 at once (default 16384, and what the open-files limit allows)
   KEYHOLE_ADOPT=1                the agent's uid gets its line in /etc/passwd and owns its home directory, where that can be done
   KEYHOLE_SECCOMP=off            no system call filter of our own (the engine's stays)
   KEYHOLE_PROXY_WAIT=SECONDS     how long to wait for the proxy at start (default 3)
 read from the environment:
   AGENT_COMMAND, AGENT_ARGS      instead of COMMAND; AGENT_ARGS is split at blanks, or a JSON array of strings
-  AGENT_USER (default agent), AGENT_UID, AGENT_GID, AGENT_WORKDIR (default /workspace)
+  AGENT_USER (default agent), AGENT_UID, AGENT_GID, AGENT_WORKDIR (default: the container's, or /workspace)
   LLM_PROXY_SOCKET (default /llm-sock/llm.sock), LLM_PROXY_PORT (default 8080)
   OPENAI_API_BASE and the other base URLs: kept as given, else set to the bridge
 
@@ -140,6 +142,8 @@ settings_result read_settings(int argc, char** argv, char** envp, settings& out,
     const number_setting numbers[] = {{"--grace", "KEYHOLE_GRACE", 3600, &grace_seconds},
                                       {"--ok-exit", "", 255, &out.ok_exit},
                                       {"", "KEYHOLE_PROXY_WAIT", 3600, &out.proxy_wait_seconds},
+                                      {"", "KEYHOLE_CONNECT_WAIT", 3600, &out.connect_wait_seconds},
+                                      {"", "KEYHOLE_MAX_CONNECTIONS", 1'000'000, &out.max_connections},
                                       {"", "LLM_PROXY_PORT", 65'535, &port}};
     const auto set_number = [&error](std::string_view name, std::string_view text, const number_setting& n) {
         const auto value = sys::parse_number(text, static_cast<std::uint64_t>(n.max));
@@ -156,10 +160,12 @@ settings_result read_settings(int argc, char** argv, char** envp, settings& out,
             return settings_result::wrong;
 
     int i = 1;
+    bool is_command = false;  // what follows "--" is nothing of ours
     for (; i < argc; ++i) {
         const std::string_view word = argv[i];
         if (word == "--") {
             ++i;
+            is_command = true;
             break;
         }
         if (word.empty() || word.front() != '-') break;
@@ -187,14 +193,17 @@ settings_result read_settings(int argc, char** argv, char** envp, settings& out,
             return settings_result::wrong;
         }
     }
-    // An image's entry point may end with "--", so `docker run image doctor` arrives behind it.
-    read_doctor(argc, argv, i, out.doctor);
+    if (!is_command) read_doctor(argc, argv, i, out.doctor);
     if (out.doctor != look::none && i < argc) {
         error = std::string(argv[i]) + " is not an option of doctor: it has --json only";
         return settings_result::wrong;
     }
     if (port == 0) {
         error = "LLM_PROXY_PORT cannot be 0";
+        return settings_result::wrong;
+    }
+    if (out.max_connections == 0) {
+        error = "KEYHOLE_MAX_CONNECTIONS cannot be 0";
         return settings_result::wrong;
     }
     out.port = static_cast<std::uint16_t>(port);
@@ -207,16 +216,29 @@ settings_result read_settings(int argc, char** argv, char** envp, settings& out,
         out.workdir = dir;
         out.workdir_was_named = true;
     }
-    if (const auto file = raw_value(envp, "SESSION_TOKEN_FILE"); !file.empty()) out.token_file = file;
-    if (out.bridge_program.empty()) out.bridge_program = find_bridge();
-    out.single_uid = out.single_uid || is_on(raw_value(envp, "KEYHOLE_SINGLE_UID"));
-    out.hand_off = raw_value(envp, "KEYHOLE_HAND_OFF");
+    if (const auto file = raw_value(envp, "SESSION_TOKEN_FILE"); !file.empty()) {
+        out.token_file = file;
+        out.token_file_was_named = true;
+    }
+    out.bridge_was_named = !out.bridge_program.empty();
+    if (!out.bridge_was_named) out.bridge_program = find_bridge();
+    bool hand_off = true;
+    const switch_setting switches[] = {{"KEYHOLE_SINGLE_UID", &out.single_uid},
+                                       {"KEYHOLE_ADOPT", &out.adopt},
+                                       {"KEYHOLE_SECCOMP", &out.filter},
+                                       {"KEYHOLE_HAND_OFF", &hand_off}};
+    for (const switch_setting& each : switches) {
+        const auto text = raw_value(envp, each.variable);
+        if (text.empty() || read_switch(text, *each.value)) continue;
+        error = std::string(each.variable) + " cannot be '" + std::string(text.substr(0, 32)) +
+                "': it is 1, true, yes or on, or 0, false, no or off";
+        return settings_result::wrong;
+    }
+    if (!raw_value(envp, "KEYHOLE_HAND_OFF").empty()) out.hand_off = hand_off ? "yes" : "no";
     out.allowed_secrets = split_words(raw_value(envp, "KEYHOLE_ALLOW_SECRETS"));
     out.kept_variables = split_words(raw_value(envp, "KEYHOLE_KEEP_ENV"));
     out.dropped_variables = split_words(raw_value(envp, "KEYHOLE_DROP_ENV"));
     if (const auto dir = raw_value(envp, "KEYHOLE_SECRETS"); !dir.empty()) out.secrets_directory = dir;
-    out.adopt = is_on(raw_value(envp, "KEYHOLE_ADOPT"));
-    out.filter = !is_off(raw_value(envp, "KEYHOLE_SECCOMP"));
     out.agent_user = raw_value(envp, "AGENT_USER");
     out.agent_uid = raw_value(envp, "AGENT_UID");
     out.agent_gid = raw_value(envp, "AGENT_GID");
@@ -224,6 +246,40 @@ settings_result read_settings(int argc, char** argv, char** envp, settings& out,
     error = read_command(envp, std::vector<std::string>(argv + i, argv + argc), out);
     return error.empty() ? settings_result::run : settings_result::wrong;
 }
+
+namespace {
+
+// Proxies trust the uid 998 to hand connections over (agents.hand_off_uids), so it is nobody else's.
+bool is_bridges(const settings& s, std::uint32_t uid) noexcept
+{
+    return uid == s.bridge.uid || uid == usual_bridge_id;
+}
+
+// For an agent that stays who PID 1 is.
+int fits_own_uid(const settings& s, std::string_view passwd, std::uint32_t own_uid, std::string& error)
+{
+    const std::string own = std::to_string(own_uid);
+    // The doctor looks, and says so.
+    if (is_bridges(s, own_uid) && s.doctor == look::none) {
+        error = "uid " + own +
+                " is the bridge's, which proxies trust to hand connections over; start the container with "
+                "another --user, such as 1000:1000";
+        return sys::exit_usage;
+    }
+    if (s.agent_user.empty()) return 0;
+    std::optional<std::uint32_t> uid = parse_id(s.agent_user);
+    if (!uid)
+        if (const auto found = find_by_name(passwd, s.agent_user); found) uid = found->uid;
+    if (uid == own_uid) return 0;
+    error = "AGENT_USER '" + s.agent_user.substr(0, 32) + "' " +
+            (uid ? "is uid " + std::to_string(*uid) : std::string("is not in /etc/passwd")) +
+            ", but the container was started as uid " + own +
+            ", which cannot become another; leave AGENT_USER out, or start with --user " +
+            (uid ? std::to_string(*uid) : std::string("and that user's number"));
+    return sys::exit_no_user;
+}
+
+}  // namespace
 
 int resolve_accounts(settings& s, std::string_view passwd, std::uint32_t own_uid, std::uint32_t own_gid,
                      std::string& error)
@@ -242,7 +298,10 @@ int resolve_accounts(settings& s, std::string_view passwd, std::uint32_t own_uid
         }
     }
     if (own_uid != 0) s.single_uid = true;
+    s.bridge = find_by_name(passwd, "keyhole-bridge")
+                   .value_or(account{{}, usual_bridge_id, usual_bridge_id, {}, {}});
     if (s.single_uid) {
+        if (const int code = fits_own_uid(s, passwd, own_uid, error); code != 0) return code;
         if ((uid && *uid != own_uid) || (gid && *gid != own_gid)) {
             error = "AGENT_UID and AGENT_GID cannot be changed to without root; start the container with "
                     "--user instead";
@@ -283,9 +342,7 @@ int resolve_accounts(settings& s, std::string_view passwd, std::uint32_t own_uid
                 "KEYHOLE_SINGLE_UID=1 runs everything as one user";
         return sys::exit_usage;
     }
-    s.bridge = find_by_name(passwd, "keyhole-bridge")
-                   .value_or(account{{}, usual_bridge_id, usual_bridge_id, {}, {}});
-    if (s.bridge.uid == s.agent.uid || s.bridge.uid == 0) {
+    if (is_bridges(s, s.agent.uid) || s.bridge.uid == 0) {
         error = "the agent and the bridge need different users: " + std::to_string(s.agent.uid) +
                 " is the bridge's; choose another AGENT_UID";
         return sys::exit_usage;

@@ -30,12 +30,18 @@ struct settings {
     std::uint16_t port = 8080;
     int proxy_wait_seconds = 3;  ///< for a proxy that is starting at the same time
     std::string workdir = "/workspace";
-    bool workdir_was_named = false;
+    bool workdir_was_named = false;  ///< AGENT_WORKDIR
+    bool workdir_was_given = false;  ///< the image's, or docker run -w
     std::string token_file = "/run/secrets/session_token";
+    bool token_file_was_named = false;
     std::string bridge_program;
+    bool bridge_was_named = false;
+    bool bridge_is_own_program = false;  ///< one file for both: argv[0] chooses
     std::vector<std::string> allowed_secrets;
     std::vector<std::string> kept_variables;
-    std::string hand_off;  ///< yes or no for the bridge; empty: its default
+    std::string hand_off;          ///< yes or no for the bridge; empty: its default
+    int connect_wait_seconds = 5;  ///< the bridge's: for an absent proxy, before a 503
+    int max_connections = 16'384;  ///< the bridge's
     std::vector<std::string> dropped_variables;
     std::string secrets_directory = "/run/secrets";
     signal_table signals = own_signals();

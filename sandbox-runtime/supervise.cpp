@@ -1,15 +1,17 @@
 #include "sandbox-runtime/supervise.hpp"
 
+#include "sandbox-runtime/privileges.hpp"
+
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <utility>
 
 namespace keyhole::runtime {
 namespace {
@@ -69,11 +71,15 @@ void forward(pid_t agent, int signal)
         {"cannot pass signal ", sys::decimal(signal), " to the agent: add --cap-add KILL to the container"});
 }
 
-bool next_signal(int signal_fd, int timeout_ms, signalfd_siginfo& info) noexcept
+// The next of the blocked signals, or 0. It takes no descriptor: a PID 1 that must sleep in poll() would spin
+// where somebody took its descriptors away.
+int next_signal(int timeout_ms) noexcept
 {
-    pollfd watched{.fd = signal_fd, .events = POLLIN, .revents = 0};
-    if (::poll(&watched, 1, timeout_ms) <= 0) return false;
-    return ::read(signal_fd, &info, sizeof info) == static_cast<ssize_t>(sizeof info);
+    sigset_t all;
+    ::sigfillset(&all);
+    const timespec limit{.tv_sec = timeout_ms / 1000, .tv_nsec = timeout_ms % 1000 * 1'000'000L};
+    const int signal = timeout_ms < 0 ? ::sigwaitinfo(&all, nullptr) : ::sigtimedwait(&all, nullptr, &limit);
+    return signal > 0 ? signal : 0;
 }
 
 // Not PID 1: only our own descendants may be ended. Orphans among them become our children, so this reaches
@@ -94,25 +100,31 @@ void signal_children(int signal)
     }
 }
 
-// False when nothing could be told: then nothing will end because of it.
-bool signal_everything(pid_t agent, int signal)
+// Root without CAP_KILL cannot signal other users. kill(-1) says that all went well even so.
+bool may_signal(const settings& s) noexcept
 {
+    return s.single_uid || has_kill_capability();
+}
+
+// False when nothing could be told: then nothing will end because of it.
+bool signal_everything(pid_t agent, int signal, const settings& s)
+{
+    if (!may_signal(s)) return false;
     if (::getpid() == 1) return ::kill(-1, signal) == 0;
     if (agent > 0) ::kill(-agent, signal);
     signal_children(signal);
     return true;
 }
 
-bool wait_for_all(pid_t agent, bridge_process& bridge, int signal_fd, int limit_ms)
+bool wait_for_all(pid_t agent, bridge_process& bridge, int limit_ms)
 {
     const std::int64_t until = sys::now_ms() + limit_ms;
     for (;;) {
         if (!reap(agent, bridge).children_left) return true;
         const std::int64_t left = until - sys::now_ms();
         if (left <= 0) return false;
-        signalfd_siginfo info{};
         // A second SIGTERM while clearing up: no more patience.
-        if (next_signal(signal_fd, static_cast<int>(left), info) && info.ssi_signo == SIGTERM) return false;
+        if (next_signal(static_cast<int>(left)) == SIGTERM) return false;
     }
 }
 
@@ -122,22 +134,23 @@ sys::unique_fd catch_signals() noexcept
 {
     sigset_t all;
     ::sigfillset(&all);
-    // These are ours when they come: blocked, a fault would be a silent loop.
-    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS})
-        ::sigdelset(&all, fault);
+    // Faults, too: sent from outside they are the agent's, and one of our own ends us although it is blocked.
     ::sigprocmask(SIG_SETMASK, &all, nullptr);
     // An ignored SIGCHLD, inherited, would let children vanish without a status.
     ::signal(SIGCHLD, SIG_DFL);
     return sys::unique_fd(::signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK));
 }
 
-int supervise(pid_t agent, bridge_process& bridge, int signal_fd, const terminal& tty, const settings& s)
+int supervise(pid_t agent, bridge_process& bridge, const terminal& tty, const settings& s)
 {
     int code = 0;
+    bool was_asked_to_stop = false;
     for (bool running = true; running;) {
-        signalfd_siginfo info{};
-        if (next_signal(signal_fd, bridge.timeout(), info) && info.ssi_signo != SIGCHLD)
-            forward(agent, info.ssi_signo < s.signals.size() ? s.signals[info.ssi_signo] : SIGTERM);
+        const auto signal = static_cast<std::size_t>(next_signal(bridge.timeout()));
+        if (signal == SIGTERM && std::exchange(was_asked_to_stop, true))
+            forward(agent, SIGKILL);
+        else if (signal != 0 && signal != SIGCHLD)
+            forward(agent, signal < s.signals.size() ? s.signals[signal] : SIGTERM);
         const reaped result = reap(agent, bridge);
         if (result.agent_suspended) {
             tty.give_to(agent);
@@ -150,19 +163,19 @@ int supervise(pid_t agent, bridge_process& bridge, int signal_fd, const terminal
             bridge.on_timer();
     }
     tty.take_back();
-    clear_up(agent, bridge, signal_fd, s.grace_ms);
+    clear_up(agent, bridge, s, s.grace_ms);
     return code == s.ok_exit ? 0 : code;
 }
 
-void clear_up(pid_t agent, bridge_process& bridge, int signal_fd, int grace_ms)
+void clear_up(pid_t agent, bridge_process& bridge, const settings& s, int grace_ms)
 {
     bridge.stop_restarting();
-    if (!signal_everything(agent, SIGTERM)) return;
-    if (wait_for_all(agent, bridge, signal_fd, grace_ms)) return;
+    if (!signal_everything(agent, SIGTERM, s)) return;
+    if (wait_for_all(agent, bridge, grace_ms)) return;
     const std::int64_t until = sys::now_ms() + kill_limit_ms;
     do {
-        signal_everything(agent, SIGKILL);
-    } while (!wait_for_all(agent, bridge, signal_fd, 50) && sys::now_ms() < until);
+        signal_everything(agent, SIGKILL, s);
+    } while (!wait_for_all(agent, bridge, 50) && sys::now_ms() < until);
 }
 
 }  // namespace keyhole::runtime

@@ -17,6 +17,9 @@ struct account {
     std::string shell;
 };
 
+/// The bridge's uid and gid where the image has no user of that name.
+inline constexpr std::uint32_t usual_bridge_id = 998;
+
 /// Digits only, up to 2^32-2. No sign, blank, hexadecimal or exponent; 4294967295 is -1 to setresuid and
 /// means "unchanged".
 std::optional<std::uint32_t> parse_id(std::string_view text) noexcept;

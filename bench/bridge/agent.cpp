@@ -26,8 +26,9 @@ message make(char what, std::uint64_t bytes = 0)
     return m;
 }
 
-/// Blocking unless `later`: then it may still be on the way.
-int connect_to(const target& at, bool later = false)
+}  // namespace
+
+int connect_to(const target& at, bool later)
 {
     const int type = SOCK_STREAM | SOCK_CLOEXEC | (later ? SOCK_NONBLOCK : 0);
     const int fd = ::socket(at.path.empty() ? AF_INET : AF_UNIX, type, 0);
@@ -50,6 +51,8 @@ int connect_to(const target& at, bool later = false)
     if (result != 0 && errno != EINPROGRESS) fail("connect");
     return fd;
 }
+
+namespace {
 
 void send_whole(int fd, const message& m)
 {

@@ -10,8 +10,9 @@
 namespace keyhole::bench {
 
 constexpr std::size_t message_size = 200;
-constexpr char echo = 'E';  ///< the message comes back
-constexpr char bulk = 'B';  ///< as many bytes as its next eight say (little endian)
+constexpr char echo = 'E';    ///< the message comes back
+constexpr char stream = 'S';  ///< it comes again, ten times a second, until the connection ends
+constexpr char bulk = 'B';    ///< as many bytes as its next eight say (little endian)
 
 [[noreturn]] void fail(const char* what);
 std::int64_t now_ns() noexcept;
@@ -26,6 +27,9 @@ struct target {
     std::string path;
 };
 
+/// Blocking unless `later`: then it may still be on the way. Ends the program where it fails.
+int connect_to(const target& at, bool later = false);
+
 /// Each prints one line of JSON.
 void open_and_close(const target& at, int count, int at_a_time);
 void ask(const target& at, int count, int connections);
@@ -35,5 +39,11 @@ void download(const target& at, std::uint64_t bytes);
 void burst(const target& at, int count);
 /// Opens them, one exchange each, prints "held", and waits until stdin ends.
 void hold(const target& at, int count);
+
+/// As many streams at once for so many seconds: chunks received, and how many streams were without one for a
+/// second.
+void listen_to(const target& at, int streams, int seconds);
+/// Leaves so many orphans to PID 1 (or the subreaper), as fast as it goes.
+void leave_orphans(int count);
 
 }  // namespace keyhole::bench

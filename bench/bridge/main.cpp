@@ -31,14 +31,18 @@ int main(int argc, char** argv)
     ::getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
     ::setrlimit(RLIMIT_NOFILE, &files);
-    if (argc < 4) {
+    if (argc < 4 && !(argc == 3 && std::string_view(argv[1]) == "orphans")) {
         std::fputs("usage: serve PATH PORT | (connect N AT_A_TIME | requests N CONNECTIONS | latency N | "
-                   "bulk BYTES | burst N | hold N) "
-                   "with PORT or PATH after the word\n",
+                   "bulk BYTES | burst N | hold N | streams N SECONDS) "
+                   "with PORT or PATH after the word | orphans N\n",
                    stderr);
         return 64;
     }
     const std::string_view what = argv[1];
+    if (what == "orphans") {
+        leave_orphans(std::atoi(argv[2]));
+        return 0;
+    }
     if (what == "serve") serve(argv[2], static_cast<std::uint16_t>(std::atoi(argv[3])));
     target at;
     if (argv[2][0] == '/')
@@ -53,5 +57,6 @@ int main(int argc, char** argv)
     if (what == "bulk") download(at, std::strtoull(argv[3], nullptr, 10));
     if (what == "burst") burst(at, n);
     if (what == "hold") hold(at, n);
+    if (what == "streams") listen_to(at, n, m);
     return 0;
 }

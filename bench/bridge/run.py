@@ -17,6 +17,9 @@ import sys
 import tempfile
 import time
 
+sys.dont_write_bytecode = True
+import figures  # noqa: E402
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = ROOT / "build/release/bin"
 LOAD = str(BIN / "keyhole-bridge-load")
@@ -185,7 +188,14 @@ def main():
     options.add_argument("--scale", type=float, default=1, help="of every count (0.1: a quick look)")
     options.add_argument("--json", metavar="FILE")
     options.add_argument("--only", nargs="+", choices=PEERS, default=PEERS)
+    options.add_argument("--figures", nargs="*", metavar="S1", help="the figures S1 to S17 of docs/sandbox.md instead (all, or these)")
+    options.add_argument("--write-docs", action="store_true", help="with --figures: write their table into docs/sandbox.md")
     chosen = options.parse_args()
+    if chosen.figures is not None:
+        seen = figures.measure(chosen.scale, chosen.figures)
+        if chosen.write_docs:
+            figures.write(seen, chosen.scale)
+        return
     for tool in ("haproxy", "nginx", "socat"):
         if tool in chosen.only and not shutil.which(tool):
             sys.exit(f"bench: {tool} is missing (./dev setup bench)")

@@ -9,8 +9,10 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <set>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <sys/un.h>
 #include <unistd.h>
 #include <vector>
@@ -18,7 +20,7 @@
 namespace keyhole::bench {
 namespace {
 
-enum class kind : std::uint8_t { listener, agent, channel };
+enum class kind : std::uint8_t { listener, agent, channel, tick };
 
 struct socket_state {
     int fd = -1;
@@ -32,6 +34,8 @@ struct socket_state {
 };
 
 int epoll = -1;
+int ticker = -1;
+std::set<socket_state*> streams;
 std::vector<char> payload(256 * 1024, 'x');
 
 void watch(int fd, kind is, int channel = -1, std::uint32_t number = 0)
@@ -64,6 +68,7 @@ void end(socket_state* s)
     ::epoll_ctl(epoll, EPOLL_CTL_DEL, s->fd, nullptr);
     if (s->channel >= 0) ::shutdown(s->fd, SHUT_WR);
     ::close(s->fd);
+    streams.erase(s);
     if (s->channel >= 0) tell(s->channel, 'D', s->number);
     delete s;
 }
@@ -91,11 +96,33 @@ bool send_owed(socket_state* s)
     return true;
 }
 
+void begin_ticking()
+{
+    ticker = ::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    const itimerspec often{.it_interval = {.tv_sec = 0, .tv_nsec = 100'000'000},
+                           .it_value = {.tv_sec = 0, .tv_nsec = 100'000'000}};
+    ::timerfd_settime(ticker, 0, &often, nullptr);
+    watch(ticker, kind::tick);
+}
+
+/// A stream whose reader is behind goes without this chunk; its reader counts what came.
+void tick()
+{
+    std::uint64_t times = 0;
+    if (::read(ticker, &times, sizeof times) != static_cast<ssize_t>(sizeof times)) return;
+    for (const socket_state* s : streams)
+        ::send(s->fd, s->message.data(), message_size, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
 bool answer(socket_state* s)
 {
     if (s->message[0] == bulk) {
         std::memcpy(&s->owed, s->message.data() + 1, sizeof s->owed);
         return send_owed(s);
+    }
+    if (s->message[0] == stream) {
+        streams.insert(s);
+        if (ticker < 0) begin_ticking();
     }
     return ::send(s->fd, s->message.data(), message_size, MSG_NOSIGNAL | MSG_DONTWAIT) ==
            static_cast<ssize_t>(message_size);
@@ -189,6 +216,10 @@ void serve(const std::string& path, std::uint16_t port)
         const int n = ::epoll_wait(epoll, events.data(), static_cast<int>(events.size()), -1);
         for (int i = 0; i < n; ++i) {
             auto* s = static_cast<socket_state*>(events[static_cast<std::size_t>(i)].data.ptr);
+            if (s->is == kind::tick) {
+                tick();
+                continue;
+            }
             if (s->is == kind::listener) {
                 accept_all(s->fd);
                 continue;

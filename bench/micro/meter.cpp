@@ -2,7 +2,9 @@
 #include "metering/meter.hpp"
 
 #include "bench/micro/samples.hpp"
+#include "metering/request_facts.hpp"
 #include "metering/sse.hpp"
+#include "metering/token_counter.hpp"
 
 #include <benchmark/benchmark.h>
 
@@ -57,6 +59,36 @@ void usage_of_a_stream(benchmark::State& state)
     bytes_done(state, whole.size());
 }
 BENCHMARK(usage_of_a_stream)->Arg(300)->Arg(16'384);
+
+/// The same with what is left out where the agent did not ask for usage.
+void usage_taken_out_of_a_stream(benchmark::State& state)
+{
+    const auto whole = stream(200);
+    const auto read = static_cast<std::size_t>(state.range(0));
+    for (auto _ : state) {
+        metering::include_usage_filter filter;
+        std::size_t out = 0;
+        for (std::size_t at = 0; at < whole.size(); at += read)
+            out += filter.feed(std::string_view{whole}.substr(at, read)).size();
+        benchmark::DoNotOptimize(out);
+    }
+    state.SetItemsProcessed(state.iterations() * 202);
+    bytes_done(state, whole.size());
+}
+BENCHMARK(usage_taken_out_of_a_stream)->Arg(300)->Arg(16'384);
+
+/// The estimate's counting of a text of `range(0)` bytes.
+void tokens_of_a_text(benchmark::State& state)
+{
+    const auto text = prose(static_cast<std::size_t>(state.range(0)));
+    for (auto _ : state) {
+        metering::token_counter counter;
+        counter.add(text);
+        benchmark::DoNotOptimize(counter.millitokens());
+    }
+    bytes_done(state, text.size());
+}
+BENCHMARK(tokens_of_a_text)->Arg(8)->Arg(420)->Arg(65'536);
 
 void usage_of_a_json_answer(benchmark::State& state)
 {

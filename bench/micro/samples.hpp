@@ -31,11 +31,20 @@ inline std::string stream(std::size_t events)
            usage_object() + "}\n\ndata: [DONE]\n\n";
 }
 
+inline std::string prose(std::size_t bytes)
+{
+    std::string out;
+    while (out.size() < bytes)
+        out += "the keyhole shows a room and what stands in it, ";
+    out.resize(bytes);
+    return out;
+}
+
 inline std::string json_answer()
 {
     return R"({"id":"chatcmpl-bench","object":"chat.completion","created":1700000000,"model":"gpt-4o-mini","choices":[{"index":0,)"
            R"("message":{"role":"assistant","content":")" +
-           std::string(420, 'x') + R"("},"finish_reason":"stop"}],)" + usage_object() + "}";
+           prose(420) + R"("},"finish_reason":"stop"}],)" + usage_object() + "}";
 }
 
 /// A chat request of about `bytes` bytes with line ends and quotes in its text.

@@ -129,7 +129,11 @@ bool peer_uid(int fd, std::uint32_t& uid) noexcept
 bool all_delivered(int fd) noexcept
 {
     int bytes = 0;
-    return ::ioctl(fd, SIOCOUTQ, &bytes) != 0 || bytes == 0;
+    if (::ioctl(fd, SIOCOUTQ, &bytes) != 0 || bytes == 0) return true;
+    // Reset by the other end, the kernel still counts what it will never deliver.
+    tcp_info info{};
+    socklen_t size = sizeof info;
+    return ::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 && info.tcpi_state == TCP_CLOSE;
 }
 
 void close_shared(int fd) noexcept

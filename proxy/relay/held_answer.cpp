@@ -99,6 +99,7 @@ task<failure> relay_whole(relaying& r)
     finish(r);
     if (r.c.agent_gone()) co_return failure{};
     r.c.limit().expect(waiting_for::agent_to_read, seconds_of(x.rt->settings->bounds.write_timeout));
+    if (keeps_alive && x.body_read) r.c.foretell_rest(r.head.size() + body.size());
     x.answer_begun = co_await r.c.write(r.head, body);
     co_return failure{};
 }

@@ -82,6 +82,7 @@ task<bool> send(relaying& r, payload p, bool last)
     if (r.head.empty() && p.size == 0) co_return true;
     r.c.limit().expect(waiting_for::agent_to_read, seconds_of(r.x.rt->settings->bounds.write_timeout));
     const std::string_view head = r.head;
+    if (last && r.x.head.keep_alive && r.x.body_read) r.c.foretell_rest(head.size() + p.size);
     const bool written =
         co_await r.c.write(head.empty() ? p.view() : head, head.empty() ? std::string_view{} : p.view());
     if (written) r.x.answer_begun = true;

@@ -2,6 +2,7 @@
 // meter looks at the same bytes afterwards. A slow agent holds back the provider, not memory: nothing is read
 // while a write waits. What the agent must not see (the key, an inserted usage chunk) is taken out in place.
 // A cut answer never looks whole.
+#include "metering/estimate.hpp"
 #include "metering/numbers.hpp"
 #include "proxy/relay/relaying.hpp"
 
@@ -20,6 +21,33 @@ void note_progress(relaying& r)
     row.counts = seen.counts;
     row.source = seen.source == metering::usage_source::none ? metering::usage_source::none
                                                              : metering::usage_source::provider_partial;
+}
+
+/// A stream may last for minutes, and thousands may run: what only its beginning needed goes once it has
+/// begun.
+void shed_heads(relaying& r)
+{
+    auto& x = r.x;
+    config::wipe(x.head_text.data(), x.head_text.size());
+    x.head.verb_text = x.head.target = x.answer.reason = {};
+    for (auto* text : {&x.head_text, &x.answer_text, &r.head})
+        std::string().swap(*text);  // an assignment would keep its memory
+    for (auto* fields : {&x.head.fields, &x.answer.fields})
+        std::vector<http::field>().swap(*fields);
+    for (auto* names : {&x.head.connection_options, &x.answer.connection_options})
+        std::vector<std::string_view>().swap(*names);
+}
+
+/// The prompt is kept for an estimate, should the provider never say its size. One that is soon counted is
+/// counted early where its answer takes long.
+void shed_body(exchange& x, const metering::record& row)
+{
+    constexpr std::int64_t long_us = 1'000'000;
+    constexpr std::size_t soon_counted = 64 * 1024;
+    if (x.body.empty() || x.body.size() > soon_counted || metering::now_us() - row.forwarded_us < long_us)
+        return;
+    x.counted_input = x.facts.is_object ? metering::estimate_input(row.format, x.body.view()) : 0;
+    x.body.let_go();
 }
 
 /// The body, read by read.
@@ -76,6 +104,8 @@ task<failure> relay_body(relaying& r)
         first = false;
         note_progress(r);
         if (!r.hung_up) r.c.limit().expect(waiting_for::answer, idle);
+        if (!x.head_text.empty() && x.answer_begun) shed_heads(r);
+        shed_body(x, row);
         error_code ec;
         const std::size_t n = co_await read_some(r, ec);
         if (n != 0) continue;

@@ -65,6 +65,7 @@ int examine(int argc, char** argv, char** envp)
     doctor::look_at_kernel(r);
     doctor::look_at_network(r);
     doctor::look_at_files(r, here);
+    doctor::look_at_sockets(r, here);
     doctor::look_at_models(r, here);
     sys::write_all(STDOUT_FILENO, last == "json" || last == "--json" ? r.as_json() : r.as_text());
     return r.broken_ones() == 0 ? 0 : 1;

@@ -1,5 +1,6 @@
 #include "bridge/system.hpp"
 #include "sandbox-runtime/doctor/looks.hpp"
+#include "sandbox-runtime/doctor/mounts.hpp"
 
 #include <climits>
 
@@ -95,39 +96,6 @@ void look_at_devices(report& r)
              "start without --privileged and without --device");
 }
 
-void look_at_engines(report& r)
-{
-    std::vector<std::string> open;
-    for (const char* name : {"/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock",
-                             "/run/podman/podman.sock", "/run/crio/crio.sock", "/var/run/cri-dockerd.sock",
-                             "/run/buildkit/buildkitd.sock", "/run/dbus/system_bus_socket",
-                             "/run/systemd/private", "/run/keyhole-admin/admin.sock"})
-        if (can(name, W_OK) && std::find(open.begin(), open.end(), std::string("/var") + name) == open.end())
-            open.emplace_back(name);
-    r.expect(open.empty(), "engine and host sockets", "none in reach",
-             "the agent may talk to " + join(open) + ", and through it command the host",
-             "mount no engine's, bus's or admin socket into a sandbox");
-}
-
-struct mount {
-    std::string root;  ///< within its file system
-    std::string where;
-    std::string options;
-    std::string type;
-};
-
-std::vector<mount> mounts()
-{
-    std::vector<mount> out;
-    for (const std::string& line : split(read_file("/proc/self/mountinfo"), '\n')) {
-        const std::vector<std::string> words = split(line, ' ');
-        const auto dash = std::find(words.begin(), words.end(), "-");
-        if (words.size() < 6 || dash == words.end() || dash + 1 == words.end()) continue;
-        out.push_back({words[3], words[4], words[5], *(dash + 1)});
-    }
-    return out;
-}
-
 bool is_one_of(std::string_view text, std::initializer_list<std::string_view> list) noexcept
 {
     return std::find(list.begin(), list.end(), text) != list.end();
@@ -172,19 +140,37 @@ void look_at_mounts(report& r)
     r.note("writable mounts", join(writable));
 }
 
+// By its mode, or by whoever may change that.
+bool is_changeable(const std::string& path) noexcept
+{
+    struct stat info{};
+    struct statvfs system{};
+    if (::stat(path.c_str(), &info) != 0) return false;
+    const bool read_only = ::statvfs(path.c_str(), &system) == 0 && (system.f_flag & ST_RDONLY) != 0;
+    return !read_only && (info.st_uid == ::geteuid() || can(path, W_OK));
+}
+
 void look_at_programs(report& r)
 {
     char self[PATH_MAX];
     const ssize_t n = ::readlink("/proc/self/exe", self, sizeof self);
     if (n <= 0) return;
     const std::string init(self, static_cast<std::size_t>(n));
+    const std::string directory = init.substr(0, init.rfind('/') + 1);
     std::vector<std::string> readable;
-    for (const std::string& path : {init, init.substr(0, init.rfind('/') + 1) + "keyhole-bridge"})
-        if (can(path, R_OK) || can(path, W_OK)) readable.push_back(path);
-    r.expect(readable.empty(), "programs",
-             "cannot be read, so their processes are closed from the first instruction on",
-             "the agent can read " + join(readable),
-             "chmod 0111 them in the image, owned by root, and start with --cap-drop ALL");
+    std::vector<std::string> changeable;
+    if (is_changeable(directory)) changeable.push_back(directory);
+    for (const std::string& path : {init, directory + "keyhole-bridge"}) {
+        if (can(path, R_OK)) readable.push_back(path);
+        if (is_changeable(path)) changeable.push_back(path);
+    }
+    r.expect(
+        readable.empty() && changeable.empty(), "programs",
+        "neither to be changed nor to be read, so their processes are closed from the first instruction on",
+        changeable.empty() ? "the agent can read " + join(readable)
+                           : "the agent can change or owns " + join(changeable),
+        "in the image, let root own them and their directory, and chmod 0111 them; start with --read-only "
+        "and --cap-drop ALL");
 }
 
 void look_at_secrets(report& r)
@@ -205,7 +191,6 @@ void look_at_files(report& r, const place&)
     look_at_system_files(r);
     look_at_kernel_files(r);
     look_at_devices(r);
-    look_at_engines(r);
     look_at_mounts(r);
     look_at_programs(r);
     look_at_secrets(r);

@@ -27,6 +27,12 @@ void look_at_ids(report& r, const std::string& status)
              "the agent is root",
              "start the container without KEYHOLE_SINGLE_UID, or with --user 1000:1000; with docker exec: -u "
              "agent");
+    const auto bridge = find_by_name(read_passwd(), "keyhole-bridge");
+    r.expect(::geteuid() != usual_bridge_id && (!bridge || ::geteuid() != bridge->uid),
+             "not the bridge's user",
+             "uid " + std::to_string(::geteuid()) + " may hand no connections to the proxy",
+             "the agent has the bridge's uid, which proxies trust to hand connections over",
+             "start with another --user, such as 1000:1000");
     r.expect(!roots_group, "not in root's group",
              "gid " + std::to_string(::getegid()) + ", groups " + (groups.empty() ? "none" : groups),
              "the agent is in group 0, which owns much of an image",
@@ -78,6 +84,7 @@ void look_at_environment(report& r, const place& here)
     std::vector<std::string> names;
     std::vector<std::string> orchestrators;
     std::vector<std::string> keys;
+    std::vector<std::string> tokens;
     for (char** each = here.environment; *each != nullptr; ++each) {
         const std::string_view entry = *each;
         std::string name(entry.substr(0, entry.find('=')));
@@ -85,6 +92,8 @@ void look_at_environment(report& r, const place& here)
             orchestrators.push_back(name);
         else if (entry.size() > name.size() && looks_like_provider_key(entry.substr(name.size() + 1)))
             keys.push_back(name);
+        else if (holds_session_token(entry.substr(std::min(entry.size(), name.size() + 1))))
+            tokens.push_back(name);
         names.push_back(std::move(name));
     }
     r.expect(
@@ -95,6 +104,10 @@ void look_at_environment(report& r, const place& here)
     r.expect(keys.empty(), "environment: provider keys", "no variable looks like one",
              "what looks like a provider's real key is in " + join(keys),
              "give the key to the proxy, not to the sandbox");
+
+    r.expect(tokens.empty(), "environment: session token", "in no variable",
+             "what looks like a session's token is in " + join(tokens),
+             "give it as SESSION_TOKEN only, which keyhole-init keeps, and use it for nothing else");
 
     std::vector<std::string> extra;
     for (const std::string& fd : names_in("/proc/self/fd"))

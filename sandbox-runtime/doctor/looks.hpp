@@ -20,11 +20,12 @@ struct place {
 
 void look_at_identity(report& r);                        ///< ids, capabilities, no_new_privs, core dumps
 void look_at_environment(report& r, const place& here);  ///< its own variables and descriptors
-void look_at_processes(report& r);                  ///< PID 1, the bridge, everybody's environ and cmdline
-void look_at_kernel(report& r);                     ///< seccomp, and the calls that it should refuse
-void look_at_network(report& r);                    ///< interfaces, routes, DNS, metadata, abstract sockets
-void look_at_files(report& r, const place& here);   ///< what can be written, devices, mounts, engine sockets
-void look_at_models(report& r, const place& here);  ///< the proxy's socket, and whether it answers
+void look_at_processes(report& r);                   ///< PID 1, the bridge, everybody's environ and cmdline
+void look_at_kernel(report& r);                      ///< seccomp, and the calls that it should refuse
+void look_at_network(report& r);                     ///< interfaces, routes, DNS, metadata, abstract sockets
+void look_at_files(report& r, const place& here);    ///< what can be written, devices, mounts, engine sockets
+void look_at_sockets(report& r, const place& here);  ///< unix sockets of others, how the proxy's is mounted
+void look_at_models(report& r, const place& here);   ///< the proxy's socket, and whether it answers
 
 /// At most 256 KiB; empty where it cannot be read.
 std::string read_file(const std::string& path);

@@ -3,6 +3,7 @@
 #include "sandbox-runtime/environment.hpp"
 #include "sandbox-runtime/provider_keys.hpp"
 
+#include <array>
 #include <csignal>
 #include <dirent.h>
 #include <fcntl.h>
@@ -68,11 +69,11 @@ void look_at_leaks(report& r, const std::vector<process>& all)
             const std::string name = entry.substr(0, entry.find('='));
             const bool key = entry.size() > name.size() &&
                              looks_like_provider_key(std::string_view(entry).substr(name.size() + 1));
-            if (is_control_variable(name) || key) environs.push_back(name + " of " + p.called());
+            if (is_control_variable(name) || key || holds_session_token(entry))
+                environs.push_back(name + " of " + p.called());
         }
         for (const std::string& word : split(read_file(p.path("cmdline")), '\0'))
-            if (looks_like_provider_key(word) || (word.starts_with("kh_") && word.size() > 40))
-                lines.push_back(p.called());
+            if (looks_like_provider_key(word) || holds_session_token(word)) lines.push_back(p.called());
     }
     r.expect(environs.empty(), "environ of every readable process", "no orchestrator's variable, no key",
              join(environs),
@@ -97,6 +98,12 @@ void look_at_processes(report& r)
     // The kernel's own thread: every process namespace but the first lacks it.
     r.expect(read_file("/proc/2/comm") != "kthreadd\n", "process namespace", "its own",
              "the host's processes are visible", "start without --pid host");
+
+    // The number that the kernel gives the host's own.
+    std::array<char, 64> ipc{};
+    const bool told = ::readlink("/proc/self/ns/ipc", ipc.data(), ipc.size() - 1) > 0;
+    r.expect(!told || std::string_view(ipc.data()) != "ipc:[4026531839]", "shared memory", "its own",
+             "the host's shared memory and message queues are visible", "start without --ipc host");
 
     for (const process& p : all) {
         const std::vector<std::string> open = open_parts(p);

@@ -131,7 +131,7 @@ def search(world):
                     str(looked))
 
     def planted():
-        seen = look("oracle", ["--user=1000:1000", "-e", f"PLANTED={session['token']}"], session=session)
+        seen = look("oracle", ["--user=1000:1000", "-e", f"PLANTED={session['token']}"])  # a token that keyhole-init knows is kept from the agent
         world.board("01 oracle: the same search finds a token that is planted", any("session token" in f for f in seen["found"]), str(seen["found"])[:300])
     together(world, *(lambda mode=mode, options=options: judged(mode, options, 0 if mode == "root agent" else 1000, mode == "three uids", session=session)
                       for mode, options in MODES.items()), lambda: judged("own socket", ["--user=1000:1000"], 1000, own=own), planted)

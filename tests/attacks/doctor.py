@@ -140,6 +140,16 @@ def breaks(d):
     engine.bind(str(d.folder / "docker.sock"))
     os.chmod(d.folder / "docker.sock", 0o666)
     engine.listen()
+    nested = d.folder / "nested" / "a b" / "deep"
+    nested.mkdir(parents=True)
+    d.nested = socket.socket(socket.AF_UNIX)
+    d.nested.bind(str(nested / "control"))
+    os.chmod(nested / "control", 0o666)
+    d.nested.listen()
+    owned = d.folder / "owned"
+    shutil.copy(d.world.work / "image/keyhole-bridge", owned)
+    os.chown(owned, 1000, 1000)
+    owned.chmod(0o111)
     d.engine = engine
     return [
         by_run(["not root"], "KEYHOLE_SINGLE_UID=1", ["-e", "KEYHOLE_SINGLE_UID=1"]),
@@ -164,6 +174,14 @@ def breaks(d):
         by_run(["kernel settings"], "a writable /sys/fs/cgroup", [*ONE, "-v", f"{writable}:/sys/fs/cgroup"]),
         by_run(["devices"], "--device", [*ONE, "--device=/dev/null:/dev/fuse"]),
         by_run(["engine and host sockets"], "the engine's socket", [*ONE, "-v", f"{d.folder}/docker.sock:/var/run/docker.sock"]),
+        by_run(["engine and host sockets"], "a socket of the host under another name", [*ONE, "-v", f"{d.folder}/docker.sock:/srv/x"]),
+        by_run(["engine and host sockets"], "a socket of the host in a directory", [*ONE, "-v", f"{d.folder}/nested:/data:ro"]),
+        by_run(["shared memory"], "--ipc host", [*ONE, "--ipc=host"]),
+        by_agent(["environment: session token"], "a token under another name", f"OPENAI_API_KEY=kh_{'aB3dE5gH7j' * 5} {SHELL}"),
+        by_run(["not the bridge's user"], "--user 998", ["--user=998:998"]),
+        by_run(["programs"], "COPY --chown to the agent", [*ONE, "-v", f"{owned}:/usr/local/bin/keyhole-bridge"]),
+        by_other_session(d),
+        by_file(d),
         by_run(["host directories"], "the host's /etc", [*ONE, "-v", "/etc:/host/etc:ro"]),
         by_run(["programs"], "mode 0755", [*ONE, "-v", f"{readable}:/usr/local/bin/keyhole-bridge:ro"]),
         by_run(["session token's file"], "mode 0444", [*ONE, "-v", f"{token}:/run/secrets/session_token:ro", "-e", "KEYHOLE_ALLOW_SECRETS=session_token"]),
@@ -212,6 +230,22 @@ def by_owner(d):
         session = d.world.session("--own-socket")
         os.chown(session["socket"], 1000, 1000)
         d.finds(["socket's owner"], "the agent's own uid", d.ask(ONE, own=session))
+    return job
+
+
+def by_other_session(d):
+    """The directory of all sessions' directories, where the agent may list it."""
+    def job():
+        other = d.world.session("--own-socket")
+        sessions = os.path.dirname(os.path.dirname(other["socket"]))
+        d.finds(["engine and host sockets"], "another session's socket", d.ask([*ONE, "-v", f"{sessions}:/run/keyhole-sessions:ro", "--group-add=0"]))
+    return job
+
+
+def by_file(d):
+    def job():
+        socket_file = d.session["socket"]
+        d.finds(["socket's mount"], "llm.sock mounted as a file", d.ask([*ONE, "-v", f"{socket_file}:/llm-sock/llm.sock"], own=None, sockets=False))
     return job
 
 

@@ -1,12 +1,14 @@
 """What is tried on a sandbox from around it: how it is started, stopped and misconfigured, and what is left of a secret on the host."""
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import threading
 import time
 
-from agents import together
+import identity
+from agents import judge, together
 from world import MODES, THREE_CAPABILITIES, wait_for
 
 SHELL = ["--entrypoint=/bin/sh"]
@@ -126,18 +128,56 @@ def exit_codes(world):
     world.board("37 every exit code and signal arrives as it is", list(map(int, done.stdout.split())) == expected, done.stdout[-300:])
 
 
+LOOK_AROUND = """
+import contextlib, json, os, sys
+seen = {"uid": os.getuid(), "forks": 0, "descriptors": 0, "bytes": 0, "terminal": sys.stdin.isatty()}
+with contextlib.suppress(OSError):
+    for _ in range(10):
+        pid = os.fork()
+        if pid == 0:
+            os.read(0, 1) if seen["terminal"] else __import__("time").sleep(5)
+            os._exit(0)
+        seen["forks"] += 1
+with contextlib.suppress(OSError):
+    for _ in range(100):
+        os.dup(1)
+        seen["descriptors"] += 1
+os.closerange(3, 200)
+with contextlib.suppress(OSError), open("/tmp/large", "wb", 0) as f:
+    for _ in range(64):
+        seen["bytes"] += f.write(bytes(1024))
+print(json.dumps(seen), flush=True)
+"""
+
+
 def starvation(world):
-    """39: what is missing or full is a defined failure, and no way around."""
-    cases = {"16 descriptors": (["--ulimit=nofile=16:16"], (0,)), "no terminal, no input": (["-i=false"], (0,)),
-             "a full /tmp and home": (["--tmpfs=/tmp:size=4k", "--tmpfs=/home/agent:size=4k,uid=1000,gid=1000"], (0,)),
-             "4 processes": (["--pids-limit=4"], (0, 69, 71))}
-    for name, (options, allowed) in cases.items():
+    """39: what is missing or full is a defined failure, and no way around: the agent runs as itself, or nothing runs and the exit code says why."""
+    plenty = lambda seen: seen["forks"] == 10 and seen["descriptors"] == 100 and seen["bytes"] == 64 * 1024  # noqa: E731
+    cases = {"nothing": ([], plenty), "16 descriptors": (["--ulimit=nofile=16:16"], lambda seen: seen["descriptors"] < 16),
+             "no terminal, no input": (["-i=false"], lambda seen: not seen["terminal"]),
+             "a full /tmp and home": (["--tmpfs=/tmp:size=4k", "--tmpfs=/home/agent:size=4k,uid=1000,gid=1000"], lambda seen: seen["bytes"] <= 4096),
+             "4 processes": (["--pids-limit=4"], lambda seen: seen["forks"] < 4), "2 processes": (["--pids-limit=2"], lambda seen: seen["forks"] < 2)}
+    for name, (options, is_scarce) in cases.items():
         session = world.session()
         done = world.run("run", "--rm", *world.sandbox("starve-" + name.replace(" ", "-").replace("/", "").replace(",", ""), [*THREE_CAPABILITIES, *options], session=session),
-                         world.image, "sh", "-c", "echo ran as $(cat /proc/self/loginuid >/dev/null 2>&1; exec id -u)", check=False, timeout=60)
-        ran = "ran as" in done.stdout
-        world.board(f"39 {name}: defined, and never root", done.returncode in allowed and (not ran or "ran as 1000" in done.stdout or "4 processes" in name)
-                    and session["token"] not in done.stdout + done.stderr, f"{done.returncode} {done.stdout} {done.stderr[-400:]}")
+                         world.image, "python3", "-c", LOOK_AROUND, check=False, timeout=60)
+        lines = list(eval_lines(done.stdout.splitlines()))
+        told = f"{done.returncode} {done.stdout} {done.stderr[-400:]}"
+        ran = done.returncode == 0 and len(lines) == 1 and lines[0]["uid"] == 1000
+        refused = done.returncode in (69, 71) and not done.stdout and "keyhole-init" in done.stderr
+        world.board(f"39 {name} missing: the agent runs as itself, or nothing does and stderr says why", ran or (refused and "processes" in name), told)
+        world.board(f"39 {name} missing: no token in what it says", session["token"] not in done.stdout + done.stderr, told)
+        world.board(f"39 oracle: {name} is missing indeed", refused or (lines and is_scarce(lines[0])), told)
+
+
+def bounding_set(world):
+    """30: empty where PID 1 may empty it; the oracle is the same line of a container's first process."""
+    show = ["grep", "CapBnd", "/proc/self/status"]
+    with_setpcap = [*THREE_CAPABILITIES, "--cap-add=SETPCAP"]
+    done = world.run("run", "--rm", *world.sandbox("bounding", with_setpcap, sockets=False), world.image, *show)
+    world.board("30 the agent's bounding set is empty where PID 1 has SETPCAP", done.stdout.split()[1:] == ["0" * 16], done.stdout + done.stderr)
+    bare = world.run("run", "--rm", *world.sandbox("bounding-bare", [*with_setpcap, "--entrypoint=grep"], sockets=False), world.image, *show[1:])
+    world.board("30 oracle: without keyhole-init it is what the container was given", int(bare.stdout.split()[1], 16) == 0x1E0, bare.stdout)
 
 
 def working_directory(world):
@@ -177,10 +217,44 @@ def restarts(world):
 
 
 def eval_lines(stream):
-    import json
     for line in stream:
         with contextlib.suppress(ValueError):
             yield json.loads(line)
+
+
+def race_the_start(world):
+    """3, 4: where the agent may not end its bridge, this test does, and the agent races each new one for its memory, its descriptors and its cores."""
+    session = world.session()
+    words = world.sandbox("race", THREE_CAPABILITIES, session=session)
+    process = subprocess.Popen([world.docker, "run", "--rm", *words, "-e", "ATTACK_MODE=three uids", world.image, "python3", "-u", "/attacks/agent.py", "race"],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    init, ended = world.pid_of("race"), 0
+    while process.poll() is None:
+        pid = bridge_below(init)
+        if pid:
+            with contextlib.suppress(OSError):
+                os.kill(pid, (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT)[ended % 3])
+                ended += 1
+        time.sleep(0.1)
+    lines = list(eval_lines(process.stdout))
+    world.board("03 the race ran to its end", process.returncode == 0 and ended >= 5 and lines, f"{process.returncode} {ended} {process.stderr.read()[-1000:]}")
+    world.board.note(f"03 {ended} bridges ended from outside")
+    judge(world, "three uids, ended from outside", lines, {"a crash leaves a core": core_is_found(world)})
+
+
+def bridge_below(init):
+    with contextlib.suppress(OSError, ValueError):
+        for child in open(f"/proc/{init}/task/{init}/children").read().split():
+            if open(f"/proc/{child}/comm").read() == "keyhole-bridge\n":
+                return int(child)
+    return 0
+
+
+def core_is_found(world):
+    done = world.run("run", "--rm", "--user=1000", "--ulimit=core=-1", "--network=none", "--tmpfs=/tmp:exec", "--entrypoint=python3", world.image, "-c",
+                     "import sys; sys.path.insert(0, '/attacks'); from processes import core_of_mine; print(bool(core_of_mine()))", check=False)
+    return done.stdout.strip() == "True"
 
 
 def left_on_the_host(world):
@@ -249,6 +323,8 @@ def usual_work(world):
 
 def run(world):
     together(world, lambda: docker_exec(world), lambda: pass_connections(world), lambda: ids(world), lambda: change_owner(world), lambda: traps_in_secrets(world),
-             lambda: stop(world), lambda: exit_codes(world), lambda: starvation(world), lambda: working_directory(world), lambda: usual_work(world))
+             lambda: stop(world), lambda: exit_codes(world), lambda: starvation(world), lambda: working_directory(world), lambda: bounding_set(world), lambda: usual_work(world))
+    race_the_start(world)
+    identity.run(world)
     restarts(world)
     left_on_the_host(world)

@@ -194,7 +194,7 @@ class World:
         (context / "Dockerfile").write_text(
             f"FROM {BASE_IMAGE}\nRUN cp /usr/bin/id /usr/local/bin/id-setuid && chmod 4755 /usr/local/bin/id-setuid && cp /usr/bin/python3.11 /usr/local/bin/python-capable"
             f" && python3 -c \"import os; os.setxattr('/usr/local/bin/python-capable', 'security.capability', {capability})\"\n"
-            'COPY keyhole-bridge keyhole-init /usr/local/bin/\nCOPY inside /attacks\nENTRYPOINT ["/usr/local/bin/keyhole-init", "--"]\n')
+            'COPY keyhole-bridge keyhole-init /usr/local/bin/\nCOPY inside /attacks\nENTRYPOINT ["/usr/local/bin/keyhole-init"]\n')
         self.run("build", "--quiet", "--network=host", "-t", self.image, context, timeout=600)
 
     def sandbox(self, name, options=(), session=None, own=None, sockets=True, hardened=HARDENED, workspace=True):

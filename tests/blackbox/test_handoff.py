@@ -176,6 +176,18 @@ class Served(HandOff):
         pair.accepted.shutdown(socket.SHUT_RDWR)
         self.assertEqual(channel.until("D"), 3)
 
+    def test_an_agent_that_leaves_while_it_uploads_frees_its_place_at_once(self):
+        channel = self.channel(self.keyhole.token()).welcomed()
+        for number in range(20):
+            pair = self.pair()
+            channel.send(number, [pair.accepted.fileno()])
+            pair.accepted.close()
+            client = pair.client()
+            client.send(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100000\r\n\r\n{")
+            client.send(b" " * 1000)
+            pair.agent.close()
+        self.assertEqual({channel.until("D") for _ in range(20)}, set(range(20)))
+
     def test_an_upgraded_bridge_falls_back_where_its_user_is_not_listed(self):
         self.keyhole.stop()
         self.keyhole.config["agents"]["hand_off_uids"] = [4_000_000]

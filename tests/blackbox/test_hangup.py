@@ -78,6 +78,22 @@ class HangUp(BlackBox):
                 self.assertGreater(row["input"], 10_000)
                 self.assertGreater(row["cost_nano_usd"], 0)
 
+    def test_a_long_stream_that_is_left_counts_its_prompt_as_a_short_one_does(self):
+        # After a second the prompt has been counted and let go.
+        token = self.keyhole.token(gone_policy="cancel")
+        body = chat_body(stream=True, text="the lantern by the door " * 400)
+        counted = []
+        for demo, events in (("gate={}@3", 2), ("pace=400,gate={}@5", 5)):
+            with self.keyhole.client(timeout=30) as client:
+                client.request("POST", "/v1/chat/completions", [("x-demo", demo.format(uuid.uuid4().hex))], body, token)
+                answer = client.answer()
+                wait_until(lambda: answer.body.count(b"\n\n") >= events or not answer.some(), 20, "the events before the gate")
+            row = self.keyhole.row(answer.get("x-keyhole-request-id"))
+            self.assertEqual((row["outcome"], row["source"]), ("agent_gone", "estimated"), row)
+            counted.append(row["input"])
+        self.assertGreater(counted[0], 1000)
+        self.assertEqual(*counted)
+
     def test_cancelled_the_row_is_marked_and_the_provider_is_hung_up_on(self):
         token = self.keyhole.token(gone_policy="cancel")
         plain = self.keyhole.token()

@@ -118,6 +118,25 @@ class Passthrough(BlackBox):
                 seen = self.provider.seen("request", answer.get("x-keyhole-request-id"))
                 self.assertEqual(seen["body_sha256"], hashlib.sha256(body).hexdigest())
 
+    def test_a_long_body_is_looked_through_to_its_end_however_it_comes(self):
+        whole = json.dumps(chat_body(text="word " * 700_000))
+        twice = (whole[:-1] + ', "model": "another"}').encode()
+        for framing, body in (("length", twice), ("chunked", twice), ("chunked", whole.encode())):
+            with self.subTest(framing, bytes=len(body)), self.keyhole.client() as client:
+                how = "transfer-encoding: chunked" if framing == "chunked" else f"content-length: {len(body)}"
+                client.send((f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {self.token}\r\n"
+                             f"content-type: application/json\r\n{how}\r\n\r\n").encode())
+                if framing == "chunked":
+                    body_there = b"".join(b"%x\r\n%b\r\n" % (len(p), p) for p in (body[i: i + 100_000] for i in range(0, len(body), 100_000)))
+                    client.send(body_there + b"0\r\n\r\n")
+                else:
+                    client.send(body)
+                answer = client.answer().read()
+                self.assertEqual(answer.status, 400 if body is twice else 200, answer.body[:300])
+                if body is not twice:
+                    seen = self.provider.seen("request", answer.get("x-keyhole-request-id"))
+                    self.assertEqual(seen["body_sha256"], hashlib.sha256(body).hexdigest())
+
     def test_a_chunked_request_body_arrives_whole_and_without_its_trailers(self):
         body = json.dumps(chat_body(text="word " * 5000)).encode()
         head = (f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {self.token}\r\n"

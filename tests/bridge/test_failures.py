@@ -48,6 +48,12 @@ class ProxyAway(BridgeTest):
         self.start_bridge("--connect-wait", "0")
         self.assert_refused(self.connect(), "proxy_socket_invalid")
 
+    def test_a_link_to_a_socket_is_a_503_that_says_so(self):
+        self.start_proxy(self.directory / "another.sock")
+        self.path.symlink_to(self.directory / "another.sock")
+        self.start_bridge("--connect-wait", "3600")
+        self.assert_refused(self.connect(), "proxy_socket_invalid")
+
     def test_a_forbidden_socket_is_a_503_at_once(self):
         if os.geteuid() != 0:
             self.skipTest("needs root to become a user whom the socket does not admit")
@@ -141,6 +147,27 @@ class Limits(BridgeTest):
             agent.close()
         self.assertEqual(answer, b"served")
         answering.join(LIMIT)
+
+    def test_with_no_descriptor_left_an_agent_is_told_so(self):
+        """Descriptors may be taken away while it runs: then one that it kept back says so, again and again."""
+        proxy = self.start_proxy()
+        self.start_bridge("--connect-wait", "0")
+        held = self.connect_through(proxy)
+        numbers = sorted(int(each) for each in os.listdir(f"/proc/{self.process.pid}/fd"))
+        self.assertEqual(numbers, list(range(len(numbers))), "no gap for another one")
+        _, most = resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, (len(numbers), most))
+        for _ in range(5):
+            agent = self.connect()
+            agent.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            _, _, body = parse_refusal(receive_all(agent))
+            self.assertEqual(body["error"]["code"], "bridge_exhausted")
+            agent.close()
+        resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, (most, most))
+        agent, upstream = self.connect_through(proxy)
+        agent.sendall(b"again")
+        self.assertEqual(receive_exactly(upstream, 5), b"again")
+        held[0].close()
 
     @staticmethod
     def answer_one(proxy):

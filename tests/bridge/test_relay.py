@@ -255,7 +255,54 @@ class Abort(BridgeTest):
         upstream.sendall(b"HTTP/1.1 200 OK\r\n")
         self.assertEqual(receive_exactly(agent, 17), b"HTTP/1.1 200 OK\r\n")
         upstream.close()
+        # A clean end would let some agents take it for whole.
+        with self.assertRaises(ConnectionResetError):
+            agent.recv(1)
+
+    def test_an_answer_that_no_http_delimits_ends_as_it_does(self):
+        proxy = self.start_proxy()
+        self.start_bridge()
+        for said in (b"anything else", b"HTTP/1.0 200 OK\r\n\r\nup to the end"):
+            agent, upstream = self.connect_through(proxy)
+            agent.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            self.assertTrue(upstream.recv(100))
+            upstream.sendall(said)
+            upstream.close()
+            self.assertEqual(receive_all(agent), said)
+
+    def test_a_connection_that_rests_when_the_proxy_closes_goes_on_with_the_next_one(self):
+        proxy = self.start_proxy()
+        self.start_bridge()
+        agent, upstream = self.connect_through(proxy)
+        whole = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+        for _ in range(3):
+            for _ in range(2):
+                agent.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                self.assertTrue(upstream.recv(100))
+                upstream.sendall(whole)
+                self.assertEqual(receive_exactly(agent, len(whole)), whole)
+            upstream.close()
+            self.assertFalse(wait_for(agent, select.POLLIN, limit=0.2))
+            agent.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            upstream = proxy.accept()
+            self.assertTrue(upstream.recv(100))
+            upstream.sendall(whole)
+            self.assertEqual(receive_exactly(agent, len(whole)), whole)
+        upstream.close()
+        agent.shutdown(socket.SHUT_WR)
         self.assertEqual(receive_all(agent), b"")
+
+    def test_an_answer_that_says_it_is_the_last_ends_the_connection(self):
+        proxy = self.start_proxy()
+        self.start_bridge()
+        agent, upstream = self.connect_through(proxy)
+        agent.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        self.assertTrue(upstream.recv(100))
+        last = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+        upstream.sendall(last)
+        upstream.close()
+        self.assertEqual(receive_all(agent), last)
+
 
     def test_a_connection_on_which_nothing_was_said_survives_the_proxys_end(self):
         proxy = self.start_proxy()

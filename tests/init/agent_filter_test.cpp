@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -48,6 +49,20 @@ TEST_P(AgentFilter, Answers)
 long open_socket(int family, int type, int protocol)
 {
     return ::socket(family, type, protocol);
+}
+
+long set_limit(pid_t whose)
+{
+    rlimit limit{};
+    ::getrlimit(RLIMIT_NOFILE, &limit);
+    return ::syscall(SYS_prlimit64, whose, RLIMIT_NOFILE, &limit, nullptr);
+}
+
+long set_processors(pid_t whose)
+{
+    cpu_set_t all;
+    ::sched_getaffinity(0, sizeof all, &all);
+    return ::syscall(SYS_sched_setaffinity, whose, sizeof all, &all);
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -100,6 +115,40 @@ INSTANTIATE_TEST_SUITE_P(
                         return static_cast<long>(p);
                     },
                     0},
+        filter_case{"ownlimits", [] { return set_limit(0); }, 0},
+        // Libraries and shells say 0; which number is one's own the filter cannot know.
+        filter_case{"limitsofothers", [] { return set_limit(::getppid()); }, EPERM},
+        filter_case{"limitsbehindahighhalf",
+                    [] {
+                        rlimit limit{};
+                        return ::syscall(SYS_prlimit64, 0x100000000L | ::getppid(), RLIMIT_NOFILE, &limit,
+                                         nullptr);
+                    },
+                    EPERM},
+        filter_case{
+            "limitsatahighaddress",
+            [] { return ::syscall(SYS_prlimit64, ::getppid(), RLIMIT_NOFILE, 0x7F0000000000L, nullptr); },
+            EPERM},
+        filter_case{"readinglimitsofothers",
+                    [] {
+                        rlimit limit{};
+                        return ::syscall(SYS_prlimit64, ::getppid(), RLIMIT_NOFILE, nullptr, &limit);
+                    },
+                    0},
+        filter_case{"ownpriority", [] { return ::syscall(SYS_setpriority, PRIO_PROCESS, 0, 1); }, 0},
+        filter_case{"priorityofothers",
+                    [] { return ::syscall(SYS_setpriority, PRIO_PROCESS, ::getppid(), 0); }, EPERM},
+        filter_case{"priorityofauser", [] { return ::syscall(SYS_setpriority, PRIO_USER, 0, 0); }, EPERM},
+        filter_case{"diskpriorityofothers", [] { return ::syscall(SYS_ioprio_set, 1, ::getppid(), 0x4004); },
+                    EPERM},
+        filter_case{"ownprocessors", [] { return set_processors(0); }, 0},
+        filter_case{"processorsofothers", [] { return set_processors(::getppid()); }, EPERM},
+        filter_case{"schedulerofothers",
+                    [] {
+                        const sched_param none{};
+                        return ::syscall(SYS_sched_setscheduler, ::getppid(), SCHED_OTHER, &none);
+                    },
+                    EPERM},
         filter_case{"threads",
                     [] {
                         std::thread([] {}).join();

@@ -61,7 +61,8 @@ TEST(ClientDefaults, PointEverySdkAtTheBridge)
     environment env;
     add_client_defaults(env, 8181);
     EXPECT_EQ(env.get("OPENAI_API_BASE"), "http://127.0.0.1:8181/v1");
-    EXPECT_EQ(env.get("OPENAI_BASE_URL"), "http://127.0.0.1:8181/v1");
+    for (const char* name : {"OPENAI_BASE_URL", "ANTHROPIC_VERTEX_BASE_URL"})
+        EXPECT_EQ(env.get(name), "http://127.0.0.1:8181/v1") << name;
     for (const char* name : {"ANTHROPIC_BASE_URL", "GOOGLE_GEMINI_BASE_URL", "ANTHROPIC_BEDROCK_BASE_URL",
                              "AWS_ENDPOINT_URL_BEDROCK_RUNTIME"})
         EXPECT_EQ(env.get(name), "http://127.0.0.1:8181") << name;
@@ -69,6 +70,15 @@ TEST(ClientDefaults, PointEverySdkAtTheBridge)
          {"OPENAI_API_KEY", "ANTHROPIC_AUTH_TOKEN", "GEMINI_API_KEY", "NO_PROXY", "no_proxy"})
         EXPECT_TRUE(env.has(name)) << name;
     EXPECT_FALSE(env.has("ANTHROPIC_API_KEY"));
+}
+
+TEST(Environment, LosesEveryVariableThatHoldsASecret)
+{
+    environment env = from({"A=kh_secret_1", "B=Bearer kh_secret_1", "C=other", "kh_secret_1=name"});
+    EXPECT_EQ(env.remove_all_with("kh_secret_1"), (std::vector<std::string>{"A", "B"}));
+    EXPECT_FALSE(env.has("A"));
+    EXPECT_EQ(env.get("C"), "other");
+    EXPECT_EQ(env.entries().size(), 2U);
 }
 
 TEST(ClientDefaults, KeepWhatIsSet)

@@ -37,5 +37,15 @@ TEST(Tripwire, LetsPlaceholdersTokensAndPathsPass)
         EXPECT_FALSE(looks_like_provider_key(value)) << value;
 }
 
+TEST(SessionTokens, AreFoundWhereverTheyStand)
+{
+    const std::string token = "kh_" + std::string(43, 'a') + "c0ffee";
+    for (const std::string& text : {token, "Bearer " + token, "KEY=" + token, "x, " + token + "\n"})
+        EXPECT_TRUE(holds_session_token(text)) << text;
+    for (const std::string& text : {std::string(), std::string("kh_"), std::string("kh_short"), "ab" + token,
+                                    std::string("keyhole-session"), "kh_" + std::string(31, 'a')})
+        EXPECT_FALSE(holds_session_token(text)) << text;
+}
+
 }  // namespace
 }  // namespace keyhole::runtime

@@ -117,13 +117,14 @@ class InitTest(unittest.TestCase):
         environment.update(more)
         return {name: value for name, value in environment.items() if value is not None}
 
-    def start(self, *command, options=(), env=None, before=(), **more):
+    def start(self, *command, options=(), env=None, before=(), own=False, **more):
+        """`own`: the command is init's own word, doctor."""
         words = [*before, str(self.directory / "keyhole-init")]
         if self.namespaces:
             words = [*UNSHARE, *words]
         else:
             words += ["--subreaper"]
-        process = subprocess.Popen([*words, *options, "--", *command], env=self.environment(env or {}), text=True, **more)
+        process = subprocess.Popen([*words, *options, *([] if own else ["--"]), *command], env=self.environment(env or {}), text=True, **more)
         self.addCleanup(lambda: (process.poll() is None and process.kill(), process.wait()))
         return process
 

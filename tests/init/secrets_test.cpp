@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <sys/stat.h>
@@ -23,6 +24,7 @@ protected:
     void write(const std::string& name, const std::string& text) const
     {
         std::ofstream(directory_ + "/" + name, std::ios::binary) << text;
+        ::chmod((directory_ + "/" + name).c_str(), 0400);
     }
     std::vector<std::string> load() { return load_secrets(env_, directory_); }
 
@@ -45,7 +47,7 @@ TEST_F(Secrets, AreNamedAfterTheirFilesAndLoseTheirLineEnd)
     write("multi", "a\nb\r\n\n");
     EXPECT_TRUE(load().empty());
     EXPECT_EQ(env_.get("GITHUB_TOKEN"), "ghp_1");
-    EXPECT_EQ(env_.get("MULTI"), "a\nb");
+    EXPECT_EQ(env_.get("MULTI"), "a\nb\r\n") << "the last one only";
 }
 
 TEST_F(Secrets, AreNoneWhereThereIsNoDirectory)
@@ -66,8 +68,47 @@ TEST_F(Secrets, TOKEN_STAYS_HOME_AreNotTheSessionsNorTheOrchestrators)
 {
     for (const char* name : {"session_token", "SESSION_ID", "control-plane-token", "keyhole_x"})
         write(name, "x");
-    EXPECT_TRUE(load().empty());
+    EXPECT_EQ(load().size(), 3U) << "each but the token is named";
     EXPECT_TRUE(env_.entries().empty());
+}
+
+TEST_F(Secrets, AreTakenByNameAndEachThatIsNotIsNamed)
+{
+    for (const char* name : {"a.b", "A_B", "a-b", ".env"})
+        write(name, name);
+    std::filesystem::create_directory(directory_ + "/folder");
+    env_.set("SET", "before");
+    write("set", "x");
+    const auto complaints = load();
+    EXPECT_EQ(env_.get("A_B"), "A_B");
+    EXPECT_EQ(env_.get("SET"), "before");
+    ASSERT_EQ(complaints.size(), 5U);
+    for (const char* name : {"'a.b'", "'a-b'", "'.env'", "'folder'", "'set'"})
+        EXPECT_EQ(std::count_if(
+                      complaints.begin(), complaints.end(),
+                      [&](const std::string& c) { return c.find("secret " + std::string(name)) != c.npos; }),
+                  1)
+            << name;
+}
+
+TEST_F(Secrets, BeyondTheLimitAreNamed)
+{
+    for (int i = 0; i < 260; ++i)
+        write("s" + std::to_string(1000 + i), "x");
+    const auto complaints = load();
+    ASSERT_EQ(complaints.size(), 4U);
+    EXPECT_NE(complaints[0].find("'s1256'"), std::string::npos) << complaints[0];
+    EXPECT_EQ(env_.entries().size(), 256U);
+}
+
+TEST_F(Secrets, ThatEverybodyMayReadAreTakenWithAWarning)
+{
+    write("open", "x");
+    ::chmod((directory_ + "/open").c_str(), 0444);
+    const auto complaints = load();
+    ASSERT_EQ(complaints.size(), 1U);
+    EXPECT_NE(complaints[0].find("0400"), std::string::npos);
+    EXPECT_EQ(env_.get("OPEN"), "x");
 }
 
 TEST_F(Secrets, DoNotRunCodeInEveryProgram)
@@ -81,7 +122,7 @@ TEST_F(Secrets, DoNotRunCodeInEveryProgram)
 
 TEST_F(Secrets, FollowTheirManifestAndNothingElse)
 {
-    write("manifest", "# names\nFIRST\ts-0\nSECOND\ts-1\n\nTHIRD\tmissing\n");
+    write("manifest", "# names\nFIRST\ts-0\nSECOND\ts-1\r\n\nTHIRD\tmissing\n");
     write("s-0", "one\n");
     write("s-1", "two");
     write("s-2", "three");
@@ -112,7 +153,7 @@ TEST_F(Secrets, ThatAreNoFilesNeitherHangNorLeak)
     write("large", std::string(64 * 1024 + 1, 'x'));
     write("nul", std::string("a\0b", 3));
     write("\xFFname", "x");
-    EXPECT_EQ(load().size(), 8U);
+    EXPECT_EQ(load().size(), 9U);
     EXPECT_TRUE(env_.entries().empty());
 }
 
@@ -122,6 +163,7 @@ TEST_F(Secrets, MayBeLinksWithinTheirDirectory)
     write("..2026/token", "from kubernetes");
     std::filesystem::create_symlink("..2026", directory_ + "/..data");
     std::filesystem::create_symlink("..data/token", directory_ + "/token");
+    ::chmod((directory_ + "/..2026/token").c_str(), 0400);
     EXPECT_TRUE(load().empty());
     EXPECT_EQ(env_.get("TOKEN"), "from kubernetes");
 }

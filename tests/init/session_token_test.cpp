@@ -26,10 +26,10 @@ protected:
     }
     std::string file() const { return directory_ + "/session_token"; }
 
-    token_result take(const std::string& path)
+    token_result take(const std::string& path, bool must_be_there = false)
     {
         char* none[] = {nullptr};
-        return take_session_token(none, path, token_);
+        return take_session_token(none, path, must_be_there, token_);
     }
 
     std::string directory_;
@@ -40,7 +40,7 @@ TEST_F(SessionToken, ComesFromTheVariableFirst)
 {
     std::string entry = "SESSION_TOKEN=kh_variable";
     char* environment[] = {entry.data(), nullptr};
-    EXPECT_EQ(take_session_token(environment, write("kh_from_file\n"), token_).source,
+    EXPECT_EQ(take_session_token(environment, write("kh_from_file\n"), true, token_).source,
               token_source::variable);
     EXPECT_EQ(token_.view(), "kh_variable");
 }
@@ -56,6 +56,32 @@ TEST_F(SessionToken, NeedNotBeThere)
     const token_result result = take(file());
     EXPECT_EQ(result.source, token_source::none);
     EXPECT_TRUE(result.error.empty());
+}
+
+TEST_F(SessionToken, ThatWasNamedMustBeThere)
+{
+    const token_result result = take(file(), true);
+    EXPECT_NE(result.error.find(file()), std::string::npos) << result.error;
+    EXPECT_NE(take(directory_ + "/no/such/directory/token", true).error, "");
+}
+
+TEST_F(SessionToken, MayBeALinkWithinItsDirectory)
+{
+    std::filesystem::create_directory(directory_ + "/..2026");
+    std::ofstream(directory_ + "/..2026/session_token") << "kh_from_kubernetes\n";
+    std::filesystem::create_symlink("..2026", directory_ + "/..data");
+    std::filesystem::create_symlink("..data/session_token", file());
+    EXPECT_EQ(take(file()).source, token_source::file);
+    EXPECT_EQ(token_.view(), "kh_from_kubernetes");
+}
+
+TEST_F(SessionToken, IsNotALinkOutOfItsDirectory)
+{
+    std::filesystem::create_directory(directory_ + "/inner");
+    write("kh_from_outside");
+    std::filesystem::create_symlink("../session_token", directory_ + "/inner/session_token");
+    EXPECT_FALSE(take(directory_ + "/inner/session_token").error.empty());
+    EXPECT_TRUE(token_.empty());
 }
 
 TEST_F(SessionToken, IsRefusedWhenItIsNoneAndNeverQuoted)

@@ -70,19 +70,53 @@ TEST(InitSettings, RewriteSignalsAndForgiveOneExitCode)
     EXPECT_EQ(read({"--ok-exit", "256", "ls"}).result, settings_result::wrong);
 }
 
-TEST(InitSettings, GiveASingleLineToTheShell)
+TEST(InitSettings, GiveNothingToAShellThatDidNotAskForOne)
 {
-    EXPECT_EQ(read({"--", "echo hello | wc"}).values.command, (words{"/bin/sh", "-c", "echo hello | wc"}));
-    EXPECT_EQ(read({"--", "bash"}).values.command, (words{"bash"}));
+    EXPECT_EQ(read({"--", "echo hello | wc"}).values.command, (words{"echo hello | wc"}));
+    EXPECT_EQ(read({"/opt/my agent/run"}).values.command, (words{"/opt/my agent/run"}));
+    EXPECT_EQ(read({}, {"AGENT_COMMAND=/opt/my agent/run"}).values.command, (words{"/opt/my agent/run"}));
+}
+
+TEST(InitSettings, HaveNothingOfTheirOwnBehindTwoHyphens)
+{
+    for (const char* word : {"doctor", "--check", "--help", "--version", "--"}) {
+        const parsed p = read({"--", word, "--json"});
+        EXPECT_EQ(p.values.doctor, look::none) << word;
+        EXPECT_EQ(p.values.command, (words{word, "--json"}));
+    }
+}
+
+TEST(InitSettings, RefuseArgumentsOfNoCommand)
+{
+    const parsed p = read({"bash"}, {"AGENT_ARGS=-c x"});
+    EXPECT_EQ(p.result, settings_result::wrong);
+    EXPECT_NE(p.error.find("AGENT_COMMAND"), std::string::npos) << p.error;
+}
+
+TEST(InitSettings, TakeSwitchesInEveryUsualWordAndNoOther)
+{
+    for (const char* on : {"1", "true", "on", "yes", "TRUE", "On"}) {
+        EXPECT_TRUE(read({"ls"}, {std::string("KEYHOLE_ADOPT=") + on}).values.adopt) << on;
+        EXPECT_TRUE(read({"ls"}, {std::string("KEYHOLE_SINGLE_UID=") + on}).values.single_uid) << on;
+    }
+    for (const char* off : {"0", "false", "off", "no", "Off"})
+        EXPECT_FALSE(read({"ls"}, {std::string("KEYHOLE_SECCOMP=") + off}).values.filter) << off;
+    EXPECT_EQ(read({"ls"}, {"KEYHOLE_HAND_OFF=off"}).values.hand_off, "no");
+    EXPECT_EQ(read({"ls"}).values.hand_off, "");
+    for (const char* name : {"KEYHOLE_ADOPT", "KEYHOLE_SINGLE_UID", "KEYHOLE_SECCOMP", "KEYHOLE_HAND_OFF"})
+        for (const char* wrong : {"maybe", "2", " 1", "y"}) {
+            const parsed p = read({"ls"}, {std::string(name) + "=" + wrong});
+            EXPECT_EQ(p.result, settings_result::wrong) << name << "=" << wrong;
+            EXPECT_NE(p.error.find(name), std::string::npos) << p.error;
+        }
 }
 
 TEST(InitSettings, NeedACommandUnlessTheyOnlyLookAround)
 {
     EXPECT_EQ(read({}).result, settings_result::wrong);
     EXPECT_EQ(read({"--check"}).result, settings_result::run);
-    EXPECT_EQ(read({"--", "--check"}).values.doctor, look::text);
     EXPECT_EQ(read({"doctor"}).values.doctor, look::text);
-    EXPECT_EQ(read({"--", "doctor", "--json"}).values.doctor, look::json);
+    EXPECT_EQ(read({"doctor", "--json"}).values.doctor, look::json);
     EXPECT_EQ(read({"--subreaper", "doctor", "--json"}).values.doctor, look::json);
     EXPECT_EQ(read({"doctor", "who"}).result, settings_result::wrong);
     EXPECT_EQ(read({"--", "env", "doctor"}).values.doctor, look::none);
@@ -90,8 +124,10 @@ TEST(InitSettings, NeedACommandUnlessTheyOnlyLookAround)
 
 TEST(InitSettings, RefuseWrongValuesByName)
 {
-    for (const char* entry : {"LLM_PROXY_PORT=0", "LLM_PROXY_PORT=65536", "LLM_PROXY_PORT=80a",
-                              "KEYHOLE_GRACE=-1", "KEYHOLE_PROXY_WAIT=1.5"})
+    for (const char* entry :
+         {"LLM_PROXY_PORT=0", "LLM_PROXY_PORT=65536", "LLM_PROXY_PORT=80a", "KEYHOLE_GRACE=-1",
+          "KEYHOLE_PROXY_WAIT=1.5", "KEYHOLE_CONNECT_WAIT=3601", "KEYHOLE_CONNECT_WAIT=soon",
+          "KEYHOLE_MAX_CONNECTIONS=0", "KEYHOLE_MAX_CONNECTIONS=1000001"})
     {
         const parsed p = read({"ls"}, {entry});
         EXPECT_EQ(p.result, settings_result::wrong) << entry;
@@ -120,7 +156,8 @@ class Accounts : public testing::TestWithParam<account_case> {};
 TEST_P(Accounts, AreWhoTheyShouldBe)
 {
     const account_case& c = GetParam();
-    parsed p = read({"ls"}, c.environment);
+    const bool doctor = !c.environment.empty() && c.environment.front() == "DOCTOR";
+    parsed p = read({doctor ? "doctor" : "ls"}, c.environment);
     std::string error;
     ASSERT_EQ(resolve_accounts(p.values, passwd, c.own_uid, c.own_uid, error), c.code) << error;
     if (c.code != 0) {
@@ -159,6 +196,12 @@ INSTANTIATE_TEST_SUITE_P(
         account_case{"not started as root", {}, 1000, 0, 1000, 1000},
         account_case{"another uid without root", {"AGENT_UID=1001"}, 1000, sys::exit_usage, 0, 0},
         account_case{"the same uid without root", {"AGENT_UID=1000"}, 1000, 0, 1000, 1000},
+        account_case{"started as the bridge", {}, 998, sys::exit_usage, 0, 0},
+        account_case{"the doctor started as the bridge", {"DOCTOR"}, 998, 0, 998, 998},
+        account_case{"a name that fits", {"AGENT_USER=other"}, 1001, 0, 1001, 1001},
+        account_case{"a number that fits", {"AGENT_USER=1234"}, 1234, 0, 1234, 1234},
+        account_case{"a name that does not fit", {"AGENT_USER=other"}, 1000, sys::exit_no_user, 0, 0},
+        account_case{"a name nobody has", {"AGENT_USER=bob"}, 1000, sys::exit_no_user, 0, 0},
         account_case{"root on purpose", {"KEYHOLE_SINGLE_UID=1"}, 0, 0, 0, 0}),
     [](const auto& each) {
         std::string name;

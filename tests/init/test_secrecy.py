@@ -111,6 +111,37 @@ class Token(InitTest):
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertTrue(any(TOKEN.encode() in data for data in proxy.received))
 
+    def test_a_token_file_that_the_agent_cannot_read_stays_for_the_next_start(self):
+        proxy = self.start_proxy()
+        token = self.directory / "session_token"
+        token.write_text(TOKEN)
+        token.chmod(0o400)
+        for _ in range(2):
+            result = self.run_init("echo", "ran", env={"SESSION_TOKEN_FILE": str(token)})
+            self.assertEqual((result.returncode, result.stdout), (0, "ran\n"), result.stderr)
+        self.assertEqual(token.read_text(), TOKEN)
+        self.assertIsNotNone(proxy)
+
+    def test_a_token_file_that_the_agent_could_read_is_removed_and_missed_at_the_next_start(self):
+        self.start_proxy()
+        token = self.directory / "session_token"
+        token.write_text(TOKEN)
+        token.chmod(0o444)
+        env = {"SESSION_TOKEN_FILE": str(token)}
+        first = self.run_init("echo", "ran", env=env)
+        self.assertEqual((first.returncode, first.stdout), (0, "ran\n"), first.stderr)
+        self.assertIn("was removed", first.stderr)
+        second = self.run_init("echo", "ran", env=env)
+        self.assertEqual((second.returncode, second.stdout), (78, ""), second.stderr)
+        self.assertIn(str(token), second.stderr)
+
+    def test_under_another_name_is_kept_from_the_agent(self):
+        self.start_proxy()
+        result = self.run_init("env", env={"SESSION_TOKEN": TOKEN, "MY_TOKEN": TOKEN, "HEADERS": f"authorization: Bearer {TOKEN}", "KEPT": "yes"})
+        self.assertNotIn(TOKEN, result.stdout + result.stderr)
+        self.assertIn("KEPT=yes", result.stdout, result.stderr)
+        self.assertIn("MY_TOKEN holds the session token", result.stderr)
+
     def test_a_token_file_that_the_agent_could_read_and_that_cannot_be_removed_stops_the_start(self):
         self.start_proxy()
         token = self.directory / "session_token"

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 
-from real_init import AS_USER, LIMIT, PYTHON, UNSHARE, InitTest, wait_until
+from real_init import AS_USER, LIMIT, PYTHON, TOKEN, UNSHARE, InitTest, wait_until
 
 GET = ("import socket, sys\ns = socket.create_connection(('127.0.0.1', 8080), timeout=20)\n"
        "s.sendall(b'GET / HTTP/1.1\\r\\n\\r\\n')\nsys.exit(0 if s.recv(100).startswith(b'HTTP/1.1 200') else 1)\n")
@@ -42,9 +42,49 @@ class ExitCodes(InitTest):
         code = "import sys; print(sys.argv[1:])"
         self.assertEqual(self.run_init(PYTHON, "-c", code, *words).stdout.strip(), str(words))
 
+    def test_one_argument_is_one_program_not_a_line(self):
+        program = self.directory / "two words; ls"
+        program.write_text("#!/bin/sh\necho exact\n")
+        program.chmod(0o755)
+        self.assertEqual(self.run_init(str(program)).stdout, "exact\n")
+        line = self.run_init("echo hello | wc")
+        self.assertEqual((line.returncode, line.stdout), (127, ""))
+        self.assertIn("sh -c", line.stderr)
+        self.assertIn("doctor: not found", self.run_init("doctor").stderr)
+
     def test_command_and_arguments_may_come_from_the_environment(self):
         result = self.run_init("false", env={"AGENT_COMMAND": "echo", "AGENT_ARGS": "hello from sandbox"})
         self.assertEqual(result.stdout, "hello from sandbox\n")
+
+
+class WorkingDirectory(InitTest):
+    def start_in(self, place, **env):
+        return self.run_init("pwd", before=["env", "-C", str(place)], env={"AGENT_WORKDIR": None, **env})
+
+    def test_is_the_containers(self):
+        place = self.directory / "app"
+        place.mkdir()
+        place.chmod(0o755)
+        result = self.start_in(place)
+        self.assertEqual((result.stdout.strip(), result.stderr), (str(place), ""))
+
+    def test_is_what_the_agent_was_told_before_the_containers(self):
+        self.assertEqual(self.start_in(self.directory, AGENT_WORKDIR="/usr").stdout, "/usr\n")
+
+    def test_that_the_agent_cannot_enter_is_said(self):
+        place = self.directory / "closed"
+        place.mkdir(mode=0o700)
+        result = self.start_in(place)
+        self.assertNotIn(str(place), result.stdout)
+        self.assertRegex(result.stderr, "the working directory .*/closed cannot be entered by uid 1000 .Permission denied.")
+
+    def test_that_only_a_descriptor_of_the_engine_leads_to_is_not_taken(self):
+        outside = self.directory / "outside"
+        outside.mkdir()
+        before = ["sh", "-c", f'cd {outside} && mount -t tmpfs none {self.directory}/llm-sock && rmdir {outside} && exec "$@"', "sh"]
+        result = self.run_init("pwd", before=before, env={"AGENT_WORKDIR": None})
+        self.assertNotIn("outside", result.stdout)
+        self.assertEqual(result.returncode, 0, result.stderr)
 
 
 class Signals(InitTest):
@@ -76,15 +116,32 @@ class Signals(InitTest):
                 "os.write(1, b'ready\\n')\nwhile True: signal.pause()\n")
         process = self.start(PYTHON, "-c", code, stdout=subprocess.PIPE)
         self.assertEqual(process.stdout.readline(), "ready\n")
-        faults = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGSYS}
-        for number in sorted(set(range(1, 65)) - {9, 19, 17, 32, 33} - {int(fault) for fault in faults}):
+        for number in sorted(set(range(1, 65)) - {9, 19, 17, 32, 33}):
             self.signal_init(process, number)
             self.assertEqual(process.stdout.readline(), f"{number}\n")
-        self.signal_init(process, signal.SIGTERM)
-        process.stdout.readline()
         os.kill(self.pid_of_init(process), signal.SIGKILL)
         process.wait(LIMIT)
         process.stdout.close()
+
+    def test_that_ask_a_second_time_to_stop_end_it(self):
+        process = self.start("sh", "-c", "trap 'echo asked' TERM; echo ready; while :; do sleep 60 & wait $!; done", stdout=subprocess.PIPE)
+        process.stdout.readline()
+        self.signal_init(process)
+        self.assertEqual(process.stdout.readline(), "asked\n")
+        self.signal_init(process)
+        self.assertEqual(process.wait(LIMIT), 137)
+        process.stdout.close()
+
+    def test_that_interrupt_the_start_are_its_exit_code(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            process = self.start("echo", "ran", env={"SESSION_TOKEN": "kh_0123456789", "KEYHOLE_PROXY_WAIT": "60"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            init = self.pid_of_init(process)
+            # PID 1 blocks its signals first of all.
+            blocks_all = lambda: any(line.startswith("SigBlk:\tf") for line in pathlib.Path(f"/proc/{init}/status").read_text().splitlines())
+            wait_until(blocks_all, "signals are blocked")
+            self.signal_init(process, number)
+            out, _ = process.communicate(timeout=LIMIT)
+            self.assertEqual((process.returncode, out), (128 + number, ""))
 
     def test_are_as_usual_for_the_agent_although_init_blocks_them(self):
         result = self.run_init("sh", "-c", "grep -E 'Sig(Blk|Ign)|ShdPnd' /proc/self/status",
@@ -127,6 +184,16 @@ class Children(InitTest):
         self.assertIn("asked", marker.read_text())
         self.assertLess(time.monotonic() - started, 6)
 
+    def test_that_cannot_be_signalled_are_not_waited_for(self):
+        """Root without CAP_KILL: kill(-1) says that all went well."""
+        self.start_proxy()
+        sets = "-all,+setuid,+setgid"
+        started = time.monotonic()
+        result = self.run_init("sh", "-c", "sleep 60 & exit 4", options=["--grace", "8"],
+                               before=["sh", "-c", f'ip link set lo up; exec setpriv --bounding-set={sets} --inh-caps={sets} "$@"', "sh"])
+        self.assertEqual(result.returncode, 4, result.stderr)
+        self.assertLess(time.monotonic() - started, 6)
+
     def test_no_leftovers_no_waiting(self):
         self.start_proxy()
         started = time.monotonic()
@@ -154,6 +221,109 @@ class Children(InitTest):
                 break
         self.assertTrue(quiet[-1])
         process.stdout.close()
+
+
+# Tries to take descriptors and processor time from PID 1 and the bridge, whose uid it has; then the attack that must not hang anything.
+LIMITS = r"""
+import ctypes, os, resource, sys
+def bridge():
+    for p in filter(str.isdigit, os.listdir('/proc')):
+        try:
+            if open(f'/proc/{p}/comm').read() == 'keyhole-bridge\n': return int(p)
+        except OSError: pass
+own = os.fork()
+if own == 0: os.read(os.pipe()[0], 1)
+worked = []
+for pid in (own, bridge(), 1):
+    for what, limit in ((resource.RLIMIT_NOFILE, 4), (resource.RLIMIT_NOFILE, 0), (resource.RLIMIT_CPU, 0), (resource.RLIMIT_AS, 4096)):
+        try: resource.prlimit(pid, what, (limit, limit)); worked.append(('limit', pid, what))
+        except OSError: pass
+    try: os.setpriority(os.PRIO_PROCESS, pid, 19); worked.append(('priority', pid))
+    except OSError: pass
+    try: os.sched_setaffinity(pid, [0]); worked.append(('processors', pid))
+    except OSError: pass
+os.kill(own, 9)
+print(worked, flush=True)
+"""
+
+
+class LimitsOfOthers(InitTest):
+    def test_cannot_be_set_by_an_agent_that_shares_the_uid(self):
+        self.start_proxy()
+        result = self.run_init(PYTHON, "-c", LIMITS + GET, before=AS_USER)
+        self.assertEqual((result.returncode, result.stdout), (0, "[]\n"), result.stderr)
+
+    def test_of_its_own_still_can(self):
+        code = "import os, resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (50, 50))\nos.nice(1)\nos.sched_setaffinity(0, os.sched_getaffinity(0))\n"
+        self.assertEqual(self.run_init(PYTHON, "-c", code).returncode, 0)
+        self.assertEqual(self.run_init("sh", "-c", "ulimit -n 64; ulimit -n").stdout, "64\n")
+
+    def test_that_take_init_its_descriptors_cost_neither_status_nor_signals(self):
+        """Where there is no filter, an agent of the same uid, or anybody outside, can."""
+        code = ("import os, resource, signal, sys\nresource.prlimit(1, resource.RLIMIT_NOFILE, (0, 0))\n"
+                "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\nprint('ready', flush=True)\nsignal.pause()\n")
+        process = self.start(PYTHON, "-c", code, before=AS_USER, env={"KEYHOLE_SECCOMP": "off"}, stdout=subprocess.PIPE)
+        self.assertEqual(process.stdout.readline(), "ready\n")
+        init = self.pid_of_init(process)
+        used = lambda: sum(map(int, pathlib.Path(f"/proc/{init}/stat").read_text().rpartition(")")[2].split()[11:13]))
+        before = used()
+        time.sleep(0.5)  # the measured interval
+        self.assertLess(used() - before, 10, "it spins")
+        self.signal_init(process)
+        self.assertEqual(process.wait(LIMIT), 7)
+        process.stdout.close()
+
+
+class Program(InitTest):
+    """An agent of the owner's uid, on a file system that can be written, puts a program of its own where the bridge is."""
+
+    THIEF = r"""
+import contextlib, os, signal, sys, time
+name, loot, way = sys.argv[1:]
+def bridge():
+    for p in filter(str.isdigit, os.listdir('/proc')):
+        try:
+            if open(f'/proc/{p}/comm').read() == 'keyhole-bridge\n': return int(p)
+        except OSError: pass
+first = bridge()
+script = f'#!/bin/sh\ncat /proc/self/fd/* >{loot}; exit 0\n'
+if way == 'rename': os.rename(name, name + '.old')
+os.chmod(name, 0o755) if way != 'rename' else None
+for _ in range(2):
+    with contextlib.suppress(ProcessLookupError): os.kill(bridge() or first, signal.SIGKILL)
+    time.sleep(0.3)
+    if way == 'mode': break
+    try:
+        with open(name, 'w') as f: f.write(script)
+        os.chmod(name, 0o755)
+    except OSError as problem: print(problem)
+deadline = time.monotonic() + 1.5
+while time.monotonic() < deadline and not os.path.exists(loot): time.sleep(0.02)
+print('stolen' if os.path.exists(loot) else 'nothing', flush=True)
+"""
+
+    def steal(self, way, *options):
+        self.start_proxy()
+        self.directory.chmod(0o777)
+        loot = self.directory / "loot"
+        name = self.directory / "keyhole-bridge"
+        if way != "root":
+            os.chown(name, 1000, 1000)
+            os.chown(self.directory, 1000, 1000)
+        result = self.run_init(PYTHON, "-c", self.THIEF, str(name), str(loot), way, before=AS_USER if way != "root" else (), env={"SESSION_TOKEN": TOKEN, **dict(options)})
+        self.assertIn("nothing", result.stdout, result.stderr)
+        self.assertFalse(loot.exists())
+        return result
+
+    def test_that_took_the_bridges_name_gets_no_token(self):
+        self.steal("rename")
+
+    def test_that_was_made_readable_gets_no_token(self):
+        """Its process could be looked into until it forbids that itself."""
+        self.assertIn("was changed since the start", self.steal("mode").stderr)
+
+    def test_that_was_written_into_its_file_gets_no_token(self):
+        self.assertIn("was changed since the start", self.steal("write").stderr)
 
 
 class Bridge(InitTest):
@@ -209,6 +379,17 @@ class Bridge(InitTest):
         process.communicate("go\n", timeout=LIMIT)
         self.assertEqual(process.returncode, 0)
 
+    def test_joins_the_group_of_a_directory_that_only_its_group_may_search(self):
+        """Root without CAP_DAC_OVERRIDE cannot look into it either."""
+        self.start_proxy(mode=0o660)
+        os.chown(self.socket_directory / "llm.sock", 997, 4242)
+        os.chown(self.socket_directory, 997, 4242)
+        self.socket_directory.chmod(0o750)
+        sets = "-all,+setuid,+setgid,+kill"
+        up = ["ip", "link", "set", "lo", "up"]
+        result = self.run_init(PYTHON, "-c", GET, before=["sh", "-c", f'{" ".join(up)}; exec setpriv --bounding-set={sets} --inh-caps={sets} "$@"', "sh"])
+        self.assertEqual(result.returncode, 0, result.stderr)
+
     def test_joins_the_group_of_a_socket_that_only_its_group_may_use(self):
         proxy = self.start_proxy(mode=0o660)
         os.chown(self.socket_directory / "llm.sock", 0, 4242)
@@ -216,6 +397,31 @@ class Bridge(InitTest):
         direct = "import socket, sys\ntry: socket.socket(socket.AF_UNIX).connect(sys.argv[1])\nexcept PermissionError: sys.exit(9)\n"
         self.assertEqual(self.run_init(PYTHON, "-c", direct, str(self.socket_directory / "llm.sock")).returncode, 9)
         self.assertTrue(proxy.received)
+
+
+    def test_gets_its_limits_from_the_containers_variables(self):
+        self.start_proxy()
+        code = ("import os, signal\n"
+                "for p in os.listdir('/proc'):\n"
+                "  if p.isdigit() and open(f'/proc/{p}/comm').read() == 'keyhole-bridge\\n': print(open(f'/proc/{p}/cmdline').read().replace('\\0', ' '))\n")
+        result = self.run_init(PYTHON, "-c", code, env={"KEYHOLE_CONNECT_WAIT": "7", "KEYHOLE_MAX_CONNECTIONS": "99"})
+        self.assertIn("--connect-wait 7 ", result.stdout, result.stderr)
+        self.assertIn("--max-connections 99 ", result.stdout)
+
+    def test_waits_for_an_absent_proxy_as_long_as_it_is_told(self):
+        proxy = self.start_proxy()
+        ask = ("import http.client, os, sys, time\nos.unlink(sys.argv[1]) if os.access(os.path.dirname(sys.argv[1]), os.W_OK) else None\n"
+               "begun = time.monotonic()\nc = http.client.HTTPConnection('127.0.0.1', 8080, timeout=30)\nc.request('GET', '/')\n"
+               "print(c.getresponse().status, int(time.monotonic() - begun))\n")
+        for wait in (0, 2):
+            process = self.start(PYTHON, "-c", "input('ready')\n" + ask, str(self.socket_directory / "llm.sock"), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                 env={"KEYHOLE_CONNECT_WAIT": str(wait), "KEYHOLE_HAND_OFF": "no"})
+            self.assertEqual(process.stdout.read(5), "ready")
+            proxy.stop()
+            out, _ = process.communicate("\n", timeout=LIMIT)
+            self.assertEqual(out.split(), ["503", str(wait)])
+            os.unlink(self.socket_directory / "llm.sock")
+            proxy = self.start_proxy()
 
 
 class FailsClosed(InitTest):
@@ -227,6 +433,28 @@ class FailsClosed(InitTest):
             self.assertEqual(result.returncode, 1)
             self.assertIn("tmpfs", result.stderr)
             self.assertEqual(result.stdout, "")
+
+    def test_when_the_sockets_directory_is_closed_whether_a_proxy_is_expected_or_not(self):
+        if not self.namespaces:
+            self.skipTest("needs root")
+        self.start_proxy()
+        os.chown(self.socket_directory, 997, 4242)
+        self.socket_directory.chmod(0o750)
+        for env in ({"SESSION_TOKEN": TOKEN}, {}):
+            result = self.run_init("echo", "ran", before=AS_USER, env=env)
+            self.assertEqual((result.returncode, result.stdout), (1, ""), result.stderr)
+            self.assertIn("(owner 997:4242, mode 0750)", result.stderr)
+            self.assertIn("--group-add 4242", result.stderr)
+
+    def test_when_the_socket_is_closed_and_says_who_asked(self):
+        if not self.namespaces:
+            self.skipTest("needs root")
+        self.start_proxy(mode=0o660)
+        os.chown(self.socket_directory / "llm.sock", 997, 4242)
+        result = self.run_init("echo", "ran", before=AS_USER)
+        self.assertEqual((result.returncode, result.stdout), (1, ""), result.stderr)
+        self.assertIn("as uid 1000, gid 1000", result.stderr)
+        self.assertIn("--group-add 4242", result.stderr)
 
     def test_when_a_token_is_set_and_there_is_no_socket(self):
         result = self.run_init("echo", "ran", env={"SESSION_TOKEN": "kh_0123456789"})

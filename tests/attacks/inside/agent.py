@@ -7,7 +7,7 @@ import processes
 import sessions
 import web
 
-GROUPS = {"privileges": privileges.run, "network": network.run, "processes": processes.run, "sessions": sessions.run, "web": web.run, "last": processes.last,
+GROUPS = {"privileges": privileges.run, "network": network.run, "processes": processes.run, "sessions": sessions.run, "web": web.run, "last": processes.last, "race": processes.race_that_others_make,
           "probes": lambda: (privileges.probes(), network.probes(), processes.probes()), "reach": lambda: (network.reach_host(), sessions.probes())}
 
 for group in sys.argv[1:]:

@@ -94,11 +94,16 @@ def never_reading():
     return len(crowd)
 
 
-def requests():
-    """Many good requests at once, more than a session may have in flight."""
+def allowed_requests():
+    """No attack either: good requests, as many at once as a busy agent may have."""
+    return requests(32)
+
+
+def requests(at_once=600):
+    """Many good requests at once, by default more than a session may have in flight."""
     count, end, crowd = 0, time.monotonic() + SECONDS, []
     while time.monotonic() < end:
-        while len(crowd) < 600:
+        while len(crowd) < at_once:
             try:
                 s = connect_bridge()
                 s.sendall(post())
@@ -160,7 +165,16 @@ def descriptors():
     return n
 
 
-FLOODS = {"slow heads": (slow_heads, 1000), "slow bodies": (slow_bodies, 300), "idle connections": (idle, 3000), "the bare socket": (bare_socket, 1000), "half prefaces": (half_prefaces, 1000),
+def work():
+    """No attack: as busy as the sandbox may be, and asks what it may ask. What a neighbour is compared beside."""
+    count, end = 0, time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        count += is_answered()
+        sum(range(200_000))
+    return count
+
+
+FLOODS = {"work": (work, 1), "allowed requests": (allowed_requests, 1), "slow heads": (slow_heads, 500), "slow bodies": (slow_bodies, 300), "idle connections": (idle, 1000), "the bare socket": (bare_socket, 1000), "half prefaces": (half_prefaces, 1000),
           "resets": (reconnecting, 300), "answers that nobody reads": (never_reading, 32), "more requests than are allowed": (requests, 100),
           "forks": (forks, 50), "memory": (memory, 1), "descriptors": (descriptors, 500)}
 

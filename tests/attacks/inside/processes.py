@@ -7,6 +7,7 @@ import signal
 import socket
 import struct
 import subprocess
+import tempfile
 import time
 
 from kit import HEALTH, MODE, ROOT_AGENT, attempt, bridges, call, forked, in_time, is_answered, libc, others, probe, report, victim
@@ -114,6 +115,8 @@ def probes():
     probe(2, "process_vm_readv", lambda: on_target(read_memory))
     probe(2, "pidfd_getfd", lambda: on_target(borrow))
     probe(2, "kcmp", lambda: on_target(lambda p: call(SYS_KCMP, p, os.getpid(), 0, 0, 0) >= 0))
+    if not MODE:
+        probe(4, "a crash leaves a core", core_of_mine)
     probe(4, "raising the core limit", lambda: forked(raise_core_limit))
 
 
@@ -180,9 +183,9 @@ def race_the_start():
         return
     try:
         os.kill(bridges()[0], 0)
+        from_outside = False
     except PermissionError:
-        attempt(3, "racing the bridge's start (it cannot be restarted from here)", lambda: "", lambda: True)
-        return
+        from_outside = True  # by the driver, see outside.py
     r, w = os.pipe()
     racer = os.fork()
     if racer == 0:
@@ -191,7 +194,8 @@ def race_the_start():
     while time.monotonic() < end:
         for pid in set(bridges()) - killed:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                if not from_outside:
+                    os.kill(pid, signal.SIGKILL)
                 killed.add(pid)
     # The oracle: a fresh process of one's own, caught by the same racer.
     with victim():
@@ -207,6 +211,34 @@ def race_the_start():
     in_time(lambda: is_answered(HEALTH), 10)
 
 
+def race_that_others_make():
+    """The driver ends the bridge again and again, by signals that dump core too."""
+    print("racing", flush=True)
+    race_the_start()
+    probe(4, "a crash leaves a core", lambda: cores(("/", "/tmp", "/workspace", "/dev/shm", os.path.expanduser("~"), "/usr/local/bin")))
+
+
+def cores(folders):
+    found = []
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            found += [os.path.join(folder, f) for f in os.listdir(folder) if f == "core" or f.startswith("core.")]
+    return found
+
+
+def core_of_mine():
+    """The same search, where a process of one's own may dump core."""
+    with tempfile.TemporaryDirectory() as folder:
+        pid = os.fork()
+        if pid == 0:
+            os.chdir(folder)
+            _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+            resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+            os.kill(os.getpid(), signal.SIGSEGV)
+        os.waitpid(pid, 0)
+        return cores((folder,))
+
+
 def core_dumps():
     def crash():
         for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGQUIT):
@@ -214,13 +246,9 @@ def core_dumps():
                 with contextlib.suppress(PermissionError):
                     os.kill(pid, number)
             in_time(lambda: bridges() and is_answered(HEALTH), 10)
-        found = []
-        for folder in ("/", "/tmp", "/workspace", "/dev/shm", os.path.expanduser("~"), "/usr/local/bin"):
-            with contextlib.suppress(OSError):
-                found += [os.path.join(folder, f) for f in os.listdir(folder) if f == "core" or f.startswith("core.")]
-        return found
+        return cores(("/", "/tmp", "/workspace", "/dev/shm", os.path.expanduser("~"), "/usr/local/bin"))
 
-    attempt(4, "a crash of the bridge leaves a core", crash, lambda: os.access("/tmp", os.W_OK) and bridges())
+    probe(4, "a crash leaves a core", crash)
 
 
 def steal_the_port():
@@ -257,7 +285,24 @@ def steal_the_port():
         return got
     attempt(17, "stealing the bridge's port", steal, another_port)
     attempt(17, "stealing it while the bridge is killed", while_it_is_down, another_port)
-    attempt(17, "a killed bridge stays away", lambda: "" if in_time(lambda: is_answered(HEALTH), 10) else "it did not come back", lambda: True)
+    attempt(17, "a killed bridge stays away", lambda: "" if in_time(lambda: is_answered(HEALTH), 10) else "it did not come back", a_killed_server_stays_away)
+
+
+def a_killed_server_stays_away():
+    """The same question to a server of one's own, before and after it is killed: nobody starts it again."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        where = listener.getsockname()
+        pid = os.fork()
+        if pid == 0:
+            while True:
+                with listener.accept()[0] as c:
+                    c.recv(4096)
+                    c.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+    ask = lambda: is_answered(HEALTH, make=lambda: socket.create_connection(where, 2), wait=2)  # noqa: E731
+    alive = in_time(ask, 5)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return alive and not in_time(ask, 1)
 
 
 def stop_the_bridge():
@@ -297,9 +342,23 @@ def signals_to_init():
         return "" if in_time(lambda: is_answered(HEALTH), 10) else "the sandbox no longer answers"
 
     def every_signal_arrives():
-        with victim() as mine:
-            os.kill(mine, signal.SIGKILL)
-        return True
+        """Each of them ends or stops a process of one's own, but those that are ignored by default."""
+        harmless = {signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH}
+        missed = []
+        for number in set(range(1, 65)) - harmless:
+            pid = os.fork()
+            if pid == 0:
+                for each in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+                    signal.signal(each, signal.SIG_DFL)
+                while True:
+                    os.kill(os.getpid(), number)
+            _, how = os.waitpid(pid, os.WUNTRACED)
+            if os.WIFSTOPPED(how):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+            elif not os.WIFSIGNALED(how) or os.WTERMSIG(how) != number:
+                missed.append(number)
+        return not missed
     attempt(36, "all 64 signals to PID 1", shoot, every_signal_arrives)
 
 
@@ -329,8 +388,9 @@ def zombies():
 
 def run():
     read_and_trace()
-    race_the_start()
-    core_dumps()
+    if MODE != "three uids":
+        race_the_start()
+        core_dumps()
     steal_the_port()
     stop_the_bridge()
     own_bridge()
