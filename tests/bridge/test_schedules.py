@@ -1,5 +1,5 @@
 """Random orders of what two ends of a connection may do: send, finish sending, close, reset, let bytes lie. Whatever the order, what one end had sent in
-full and the other one was there to read arrives in full. A million schedules with KEYHOLE_LONG=1; SEED repeats one run."""
+full and the other one was there to read arrives in full. A million schedules with KEYHOLE_LONG=1, or SCHEDULES=N; SEED repeats one run."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ import struct
 
 from real_bridge import LIMIT, BridgeTest
 
-COUNT = 1_000_000 if os.environ.get("KEYHOLE_LONG") else 2000
+COUNT = int(os.environ.get("SCHEDULES") or (1_000_000 if os.environ.get("KEYHOLE_LONG") else 2000))
 
 
 def reset(sock):
