@@ -99,9 +99,10 @@ struct agent_gone {
 
 /// [sessions]: defaults of new sessions.
 struct session_defaults {
-    double ttl = 0;               ///< seconds; 0: no expiry unless the session says so
-    bool refuse_unpriced = true;  ///< a model without a price is refused where a money limit exists
-    bool budget_headers = false;  ///< x-keyhole-budget-remaining-usd … on answers
+    double ttl = 0;                  ///< seconds; 0: no expiry unless the session says so
+    bool unbounded_batches = false;  ///< batches of unknown cost where a money or token limit exists
+    bool refuse_unpriced = true;     ///< a model without a price is refused where a money limit exists
+    bool budget_headers = false;     ///< x-keyhole-budget-remaining-usd … on answers
     /// Output tokens reserved for a request before it is forwarded: min(declared, model's maximum, this cap).
     std::int64_t reserve_output_tokens = 8192;
 };

@@ -171,6 +171,10 @@ std::vector<section_spec> make_sections()
                  "refuse_unpriced", [](auto& s) -> auto& { return s.sessions.refuse_unpriced; },
                  "Refuse a model without a price where a money limit exists."),
              boolean<S>(
+                 "unbounded_batches", [](auto& s) -> auto& { return s.sessions.unbounded_batches; },
+                 "Let sessions with a money or token limit make batches whose cost their request does not "
+                 "bound."),
+             boolean<S>(
                  "budget_headers", [](auto& s) -> auto& { return s.sessions.budget_headers; },
                  "Tell agents what is left of their budget in headers."),
              number<S>(

@@ -166,7 +166,7 @@ const compiled_wire& compiled(wire w)
 {
     static const auto all = [] {
         std::vector<compiled_wire> wires;
-        for (unsigned i = 0; i <= static_cast<unsigned>(wire::watsonx); ++i)
+        for (unsigned i = 0; i <= static_cast<unsigned>(last_wire); ++i)
             wires.push_back(compile(static_cast<wire>(i)));
         return wires;
     }();
@@ -430,6 +430,9 @@ void answer_facts::say(const path_action& action, const json_scalar& value)
     case fact::speed:
         quick_ = text && value.text != "standard";
         if (quick_) reading_.service_tier = value.text.substr(0, 32);
+        break;
+    case fact::state:
+        if (text) reading_.state = value.text.substr(0, 32);
         break;
     case fact::event_type:
         if (text && contains(rules_.terminal_types, value.text)) pending_terminal_ = true;

@@ -275,6 +275,21 @@ void budget::finish(const reservation& r, std::int64_t nano_usd, std::int64_t to
     }
 }
 
+void budget::give_back(std::int64_t nano_usd, std::int64_t tokens, std::int64_t at_us) noexcept
+{
+    const locked_chain locks(
+        this, [](budget* b) -> std::mutex& { return b->mutex_; }, [](budget* b) { return b->parent_.get(); });
+    for (budget* b = this; b != nullptr; b = b->parent_.get()) {
+        for (std::size_t i = 0; i < b->limits_.size(); ++i) {
+            const limit_unit unit = b->limits_[i].unit;
+            if (unit == limit_unit::usd) b->counters_[i].give_back(b->limits_[i].window, at_us, nano_usd);
+            if (unit == limit_unit::tokens) b->counters_[i].give_back(b->limits_[i].window, at_us, tokens);
+        }
+        b->settled_.nano_usd -= nano_usd;
+        b->settled_.tokens -= tokens;
+    }
+}
+
 std::vector<limit_state> budget::state(std::int64_t now_us) const
 {
     std::vector<limit_state> out;

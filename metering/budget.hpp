@@ -88,6 +88,10 @@ public:
 
     std::variant<reservation, refusal> reserve(const demand& d, std::int64_t now_us);
 
+    /// What was settled at `at_us` turned out to be counted elsewhere: it comes off again here and above, in
+    /// the windows that are still known.
+    void give_back(std::int64_t nano_usd, std::int64_t tokens, std::int64_t at_us) noexcept;
+
     /// Over this budget and its parents; units without a limit are nullopt.
     remaining left(std::int64_t now_us) const;
     bool limits_money() const noexcept;

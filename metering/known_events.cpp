@@ -8,7 +8,7 @@ namespace keyhole::metering {
 
 namespace {
 
-constexpr std::size_t wires = static_cast<std::size_t>(wire::watsonx) + 1;
+constexpr std::size_t wires = static_cast<std::size_t>(last_wire) + 1;
 using by_wire = std::array<std::unique_ptr<known_events>, wires>;
 
 known_events& of(by_wire& all, wire w)

@@ -484,6 +484,20 @@ bool ledger::answer_billed(std::string_view answer_id) const
     return queries::answer_billed(impl_->path, answer_id);
 }
 
+ledger::object_usage ledger::usage_of(std::string_view answer_id, std::string_view provider) const
+{
+    if (answer_id.empty()) return {};
+    std::vector<record> rows;
+    {
+        const std::lock_guard lock(impl_->mutex);
+        for (const std::uint32_t slot : impl_->pending) {
+            const record& r = impl_->inflight.at(slot);
+            if (r.answer_id.view() == answer_id && r.provider.view() == provider) rows.push_back(r);
+        }
+    }
+    return queries::usage_of(impl_->path, answer_id, provider, std::move(rows));
+}
+
 ledger::maker ledger::made_by(std::string_view answer_id) const
 {
     if (answer_id.empty()) return {};

@@ -117,6 +117,19 @@ public:
     /// Whether an answer of that id has been billed already (a retrieved response repeats its usage: billed
     /// once per id).
     bool answer_billed(std::string_view answer_id) const;
+    /// What the ledger holds of a stored object's usage.
+    struct object_usage {
+        bool final = false;  ///< its last word is in a row: what repeats it is not billed
+        /// The sum of what stands for it until then.
+        struct estimate {
+            std::string session;
+            std::int64_t nano_usd = 0;
+            std::int64_t tokens = 0;
+            std::int64_t ended_us = 0;
+        };
+        std::vector<estimate> estimates;
+    };
+    object_usage usage_of(std::string_view answer_id, std::string_view provider) const;
     /// The session and account of the row that made the answer or object of that id; both empty: none did.
     struct maker {
         std::string session;

@@ -163,7 +163,7 @@ public:
         usage_sum sum;
         int column = 0;
         schema::each_sum(sum, [&](const char*, std::int64_t& value) { value = s.integer(++column); });
-        add(s.text(0), sum);
+        if (sum.requests != 0) add(s.text(0), sum);  // a line whose rows have all moved to another is none
     }
     void row(const record& r)
     {
@@ -407,6 +407,36 @@ bool answer_billed(const std::string& path, std::string_view answer_id)
         db.prepare("SELECT 1 FROM pruned_answers WHERE answer_id = ?1 AND answer_id <> '' AND billed <> 0");
     pruned.bind(1, answer_id);
     return pruned.step();
+}
+
+ledger::object_usage usage_of(const std::string& path, std::string_view answer_id, std::string_view provider,
+                              std::vector<record> waiting)
+{
+    sqlite::connection db = open_for_reading(path);
+    sqlite::statement pruned =
+        db.prepare("SELECT 1 FROM pruned_answers WHERE answer_id = ?1 AND answer_id <> '' AND billed <> 0");
+    pruned.bind(1, answer_id);
+    ledger::object_usage out;
+    out.final = pruned.step();
+    sqlite::statement s = db.prepare("SELECT " + schema::row_columns() +
+                                     " FROM requests WHERE answer_id = ?1 AND provider = ?2 AND source <> "
+                                     "'none' AND " +
+                                     schema::stored_objects);
+    s.bind(1, answer_id).bind(2, provider);
+    while (s.step()) {
+        record r = schema::read_row(s);
+        const bool known =
+            std::ranges::any_of(waiting, [&](const record& w) { return w.request_id == r.request_id; });
+        if (!known) waiting.push_back(r);
+    }
+    for (const record& r : waiting) {
+        if (r.source == usage_source::estimated)
+            out.estimates.push_back({std::string(r.session.view()), r.cost_nano_usd,
+                                     r.counts.total() + r.beyond.total(), r.ended_us});
+        else if (r.source != usage_source::none)
+            out.final = true;
+    }
+    return out;
 }
 
 std::pair<std::string, std::string> made_by(const std::string& path, std::string_view answer_id)

@@ -11,6 +11,9 @@ namespace keyhole::metering::queries {
 std::vector<std::pair<std::string, usage_sum>> usage(const std::string& path, const usage_query& q);
 std::vector<record> rows(const std::string& path, const usage_query& q);
 void each_row(const std::string& path, const usage_query& q, const std::function<bool(const record&)>& each);
+/// `waiting`: rows of that object that are not committed yet, or were a moment ago.
+ledger::object_usage usage_of(const std::string& path, std::string_view answer_id, std::string_view provider,
+                              std::vector<record> waiting);
 bool answer_billed(const std::string& path, std::string_view answer_id);
 /// Session and account of the first row with that answer id; both empty: there is none.
 std::pair<std::string, std::string> made_by(const std::string& path, std::string_view answer_id);

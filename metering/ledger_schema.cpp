@@ -114,7 +114,7 @@ struct reader {
         value = static_cast<T>(s.integer(at++));
     }
     void operator()(const char*, bool& value) { value = s.integer(at++) != 0; }
-    void operator()(const char*, wire& w) { w = from_text(s.text(at++), wire::watsonx, wire::none); }
+    void operator()(const char*, wire& w) { w = from_text(s.text(at++), last_wire, wire::none); }
     void operator()(const char*, usage_source& u)
     {
         u = from_text(s.text(at++), usage_source::provider, usage_source::none);

@@ -20,7 +20,8 @@ inline constexpr std::int64_t day_us = 24 * hour_us;
 /// Not an IN: SQLite would fill a table with its list for each row that is inserted.
 inline constexpr const char* stored_objects =
     "answer_id <> '' AND (wire = 'none' OR wire = 'openai_responses' OR wire = 'openai_assistants' OR wire = "
-    "'anthropic_batch_results' OR wire = 'gemini_interactions')";
+    "'anthropic_batch_results' OR wire = 'gemini_interactions' OR wire = 'openai_batch' OR "
+    "wire = 'openai_batch_results')";
 
 /// Creates the tables, or brings those of an older version up to date. Throws std::runtime_error where the
 /// file belongs to another program or a newer version.

@@ -31,6 +31,17 @@ ledger_writer::ledger_writer(const std::string& path, bool sync_to_disk, int bus
     // After the owner of the file is known: this writes to one that is in another mode.
     db_.exec("PRAGMA journal_mode = WAL");
     insert_ = db_.prepare(schema::insert_row());
+    estimates_ =
+        db_.prepare("SELECT " + schema::row_columns() +
+                    " FROM requests WHERE answer_id = ?1 AND provider = ?2 AND source = 'estimated' AND "
+                    "request_id <> ?3 AND " +
+                    schema::stored_objects);
+    give_up_ = db_.prepare(
+        "UPDATE requests SET source = 'none', input = 0, cache_read = 0, cache_write_5m = 0, "
+        "cache_write_1h = 0, output = 0, output_reasoning = 0, input_audio = 0, output_audio = 0, "
+        "input_image = 0, output_image = 0, web_searches = 0, beyond_input = 0, beyond_cache_read = 0, "
+        "beyond_cache_write_5m = 0, beyond_cache_write_1h = 0, beyond_output = 0, cost_nano_usd = 0, "
+        "priced = 0, price_version = '' WHERE request_id = ?1");
     insert_new_ = db_.prepare(schema::insert_rows(1));
     insert_many_ = db_.prepare(schema::insert_rows(rows_at_once));
     sums_ = rollups::writer(db_);
@@ -39,6 +50,31 @@ ledger_writer::ledger_writer(const std::string& path, bool sync_to_disk, int bus
 void ledger_writer::wait_for_locks(int busy_ms)
 {
     db_.exec("PRAGMA busy_timeout = " + std::to_string(busy_ms));
+}
+
+void ledger_writer::give_up_estimates(const record& final, rollups::pending& sums, std::deque<record>& moved)
+{
+    const std::size_t before = moved.size();
+    estimates_.bind(1, final.answer_id.view())
+        .bind(2, final.provider.view())
+        .bind(3, std::span<const std::uint8_t>(final.request_id));
+    while (estimates_.step())
+        moved.push_back(schema::read_row(estimates_));
+    estimates_.reset();
+    const std::size_t found = moved.size() - before;
+    for (std::size_t i = 0; i < found; ++i) {
+        sums.remove(moved[before + i]);
+        record is = moved[before + i];
+        is.counts = {};
+        is.beyond = {};
+        is.source = usage_source::none;
+        is.cost_nano_usd = 0;
+        is.priced = false;
+        is.price_version.length = 0;
+        give_up_.bind(1, std::span<const std::uint8_t>(is.request_id)).run();
+        moved.push_back(is);
+        sums.add(moved.back());
+    }
 }
 
 void ledger_writer::insert(std::span<const record* const> rows)
@@ -108,8 +144,10 @@ std::vector<std::size_t> ledger_writer::commit()
             std::iota(inserted.begin(), inserted.end(), std::size_t{0});
         }
         rollups::pending sums;
+        std::deque<record> moved;
         for (const std::size_t i : inserted) {
             sums.add(*taken_[i]);
+            if (taken_[i]->settles_estimate) give_up_estimates(*taken_[i], sums, moved);
         }
         sums_.store(sums);
         db_.exec("COMMIT");

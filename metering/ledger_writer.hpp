@@ -7,6 +7,7 @@
 #include "metering/sqlite.hpp"
 
 #include <cstddef>
+#include <deque>
 #include <span>
 #include <string>
 #include <vector>
@@ -38,6 +39,10 @@ public:
     explicit operator bool() const noexcept { return static_cast<bool>(db_); }
 
 private:
+    /// EVERY_REQUEST_ONE_ROW, and each token in one of them: what was estimated of an object whose final
+    /// usage has come counts no more. `moved` keeps what the sums' names point into.
+    void give_up_estimates(const record& final, rollups::pending& sums, std::deque<record>& moved);
+
     void insert(std::span<const record* const> rows);
     std::vector<std::size_t> insert_what_is_new();
     void forget() noexcept;
@@ -47,6 +52,8 @@ private:
     sqlite::statement insert_;       ///< one row, which may be there already
     sqlite::statement insert_new_;   ///< one that is not
     sqlite::statement insert_many_;  ///< several that are not
+    sqlite::statement estimates_;
+    sqlite::statement give_up_;
     rollups::writer sums_;
 
     std::vector<const record*> taken_;

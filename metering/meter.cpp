@@ -118,6 +118,7 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
     impl(wire w, const answer_head& head)
         : format{w}
         , metered{w != wire::none || head.status >= 400}
+        , by_line{rules_of(w).lines && head.status < 400}
         , said{promise_of(head.content_type)}
         , facts{w, head.status}
         , reader{paths_of(compiled(w)), facts}
@@ -207,7 +208,7 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
         if (c == '\0' && (said == promise::eventstream || said == promise::nothing))
             form = framing::eventstream;
         else if (json)
-            form = said == promise::lines ? framing::lines : framing::json;
+            form = said == promise::lines || by_line ? framing::lines : framing::json;
         else if (said == promise::sse || (sse && said != promise::other))
             form = framing::sse;
         else if (said == promise::json || said == promise::lines)
@@ -340,6 +341,7 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
 
     wire format;
     bool metered;
+    bool by_line;
     promise said;
     framing form = framing::undecided;
     bool wrapped = false;

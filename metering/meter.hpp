@@ -28,6 +28,7 @@ struct reading {
     std::string model;         ///< the model that answered, at most 96 bytes
     std::string id;            ///< the answer's own id (msg_…, chatcmpl-…, resp_…), at most 96 bytes
     std::string service_tier;  ///< as answered, at most 32 bytes
+    std::string state;         ///< of a stored answer: queued, completed …; at most 32 bytes
     std::int64_t provider_cost_nano_usd = 0;  ///< OpenRouter's own usage.cost; 0: not given
     written_text text;  ///< generated text, thinking and tool arguments that passed (for estimates)
     /// Billed beside `counts` and not in them: Anthropic's usage.iterations (compaction, advisor, fallback)

@@ -3,6 +3,7 @@
 #include "metering/price_files.hpp"
 #include "metering/price_parts.hpp"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 
@@ -89,6 +90,16 @@ void take_litellm_key(const std::string& file, const std::string& key, const jso
     }
 }
 
+/// Whether it has a price that is not one of tokens.
+bool costs_otherwise(const json_tree& model)
+{
+    return std::ranges::any_of(model.members, [](const auto& member) {
+        const auto& [key, value] = member;
+        if (key.find("cost") == std::string::npos || value.what != json_tree::kind::number) return false;
+        return scaled_decimal(value.text, 15, false).value_or(1) != 0;
+    });
+}
+
 /// LiteLLM's own names for parts of a provider.
 std::string litellm_provider(std::string_view name)
 {
@@ -119,6 +130,8 @@ std::vector<model_price> read_litellm(const std::string& path)
         const bool embeds = mode != nullptr && (mode->text == "embedding" || mode->text == "rerank");
         if (m.standard.output < 0) m.standard.output = embeds ? 0 : m.standard.output_image;
         if (m.standard.input < 0 || m.standard.output < 0) continue;
+        // Zeros beside a price by the query, the second, the character …: it is not free, it is not known.
+        if (m.standard.input == 0 && m.standard.output == 0 && costs_otherwise(content)) continue;
         complete_tiers(m);
         m.max_output_tokens = whole_number(content.find("max_output_tokens"));
         m.source = path;

@@ -2,6 +2,7 @@
 
 #include "metering/builtin_prices.hpp"
 #include "metering/price_files.hpp"
+#include "metering/record.hpp"
 
 #include <algorithm>
 #include <array>
@@ -15,6 +16,7 @@ namespace {
 __extension__ using wide = __int128;
 
 constexpr std::int64_t million = 1'000'000;
+constexpr std::size_t longest_stored_name = std::tuple_size_v<decltype(record::model.bytes)>;
 
 /// Provider and model in one key; neither contains a line feed.
 std::string key_of(std::string_view provider, std::string_view model)
@@ -71,11 +73,42 @@ std::int64_t total_cost(const rates& given, const token_counts& c)
     return static_cast<std::int64_t>(std::min<wide>(rounded, INT64_MAX));
 }
 
+/// As providers spell them, in one case: Vertex says ON_DEMAND, OpenAI default.
+std::string normal_tier(std::string_view tier)
+{
+    std::string out(tier);
+    for (char& c : out)
+        if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+    return out;
+}
+
 /// Names that providers give to what they bill at their standard rates.
 bool is_standard(std::string_view tier)
 {
     return tier.empty() || tier == "default" || tier == "standard" || tier == "auto" || tier == "on_demand" ||
            tier == "standard_only";
+}
+
+const rates* tier_of(const std::vector<std::pair<std::string, rates>>& tiers, std::string_view normal)
+{
+    for (const auto& [name, at] : tiers)
+        if (normal_tier(name) == normal) return &at;
+    return nullptr;
+}
+
+/// All input and all output in the dearest buckets they may fall into.
+std::int64_t worst_cost(const rates& given, const price_table::worst_case& of)
+{
+    const rates at = complete(given);
+    std::int64_t in = std::max({at.input, at.input_audio, at.input_image});
+    if (of.cache_write) in = std::max(in, at.cache_write_5m);
+    if (of.long_cache_write) in = std::max(in, at.cache_write_1h);
+    std::int64_t out = std::max(at.output, at.output_reasoning);
+    if (of.audio) out = std::max(out, at.output_audio);
+    if (of.image) out = std::max(out, at.output_image);
+    wide sum = wide{of.input} * in + wide{of.output} * out;
+    sum += wide{of.searches} * at.web_search * million;
+    return static_cast<std::int64_t>(std::min<wide>((sum + million - 1) / million, INT64_MAX));
 }
 
 /// FNV-1a, 64 bits: names a table's content, guards against nobody.
@@ -129,9 +162,12 @@ struct price_table::impl {
     };
     std::vector<model_price> models;
     std::unordered_map<std::string, name_entry> by_name;
+    static constexpr std::size_t ambiguous = SIZE_MAX;
+    std::unordered_map<std::string, std::size_t> cut_names;  ///< names that are longer than a row's field
     std::string version;
 
     void lay_over(std::vector<model_price> entries);
+    void know_cut_names();
 };
 
 /// A later file's entry replaces an earlier one of the same name but keeps its aliases: the dated name that
@@ -159,6 +195,22 @@ void price_table::impl::lay_over(std::vector<model_price> entries)
     }
 }
 
+/// A row holds the beginning of a long name: that finds the price, too, where no other name begins so.
+void price_table::impl::know_cut_names()
+{
+    cut_names.clear();
+    for (std::size_t i = 0; i < models.size(); ++i) {
+        const auto know = [&](const std::string& name) {
+            if (name.size() <= longest_stored_name) return;
+            const auto [place, added] =
+                cut_names.try_emplace(key_of(models[i].provider, name.substr(0, longest_stored_name)), i);
+            if (!added && place->second != i) place->second = ambiguous;
+        };
+        know(models[i].model);
+        std::ranges::for_each(models[i].aliases, know);
+    }
+}
+
 price_table price_table::builtin()
 {
     price_table table;
@@ -170,6 +222,7 @@ price_table price_table::builtin()
 
 void price_table::seal()
 {
+    impl_->know_cut_names();
     std::vector<const model_price*> ordered;
     for (const model_price& m : impl_->models) {
         ordered.push_back(&m);
@@ -232,8 +285,13 @@ void price_table::load_models_dev(const std::string& path)
 const model_price* price_table::find(std::string_view provider, std::string_view model) const
 {
     if (!impl_) return nullptr;
-    const auto found = impl_->by_name.find(key_of(provider, model));
-    return found == impl_->by_name.end() ? nullptr : &impl_->models[found->second.index];
+    const std::string key = key_of(provider, model);
+    const auto found = impl_->by_name.find(key);
+    if (found != impl_->by_name.end()) return &impl_->models[found->second.index];
+    if (model.size() != longest_stored_name) return nullptr;
+    const auto cut = impl_->cut_names.find(key);
+    return cut == impl_->cut_names.end() || cut->second == impl::ambiguous ? nullptr
+                                                                           : &impl_->models[cut->second];
 }
 
 cost price_table::price(std::string_view provider, std::string_view model, std::string_view service_tier,
@@ -250,11 +308,28 @@ cost price_table::price(std::string_view provider, std::string_view model, std::
     }
     // Searches that were made and have no price are not free.
     const auto knows = [&](const rates& r) { return counts.web_searches <= 0 || r.web_search >= 0; };
-    if (is_standard(service_tier)) return {total_cost(*at, counts), knows(*at)};
-    for (const auto& [name, tier] : *service_tiers) {
-        if (name == service_tier) return {total_cost(tier, counts), knows(tier)};
-    }
+    const std::string tier = normal_tier(service_tier);
+    if (is_standard(tier)) return {total_cost(*at, counts), knows(*at)};
+    if (const rates* named = tier_of(*service_tiers, tier))
+        return {total_cost(*named, counts), knows(*named)};
     return {total_cost(*at, counts), false};
+}
+
+std::int64_t price_table::most(std::string_view provider, std::string_view model, const worst_case& of) const
+{
+    const model_price* m = find(provider, model);
+    if (m == nullptr) return 0;
+    const std::string tier = normal_tier(of.service_tier);
+    std::int64_t most = 0;
+    const auto consider = [&](const rates& at, const std::vector<std::pair<std::string, rates>>& tiers) {
+        most = std::max(most, worst_cost(at, of));
+        if (const rates* named = is_standard(tier) ? nullptr : tier_of(tiers, tier))
+            most = std::max(most, worst_cost(*named, of));
+    };
+    consider(m->standard, m->service_tiers);
+    for (const context_tier& t : m->tiers)
+        if (of.input > t.above_input_tokens) consider(t.at, t.service_tiers);
+    return most;
 }
 
 std::string_view price_table::version() const noexcept

@@ -77,6 +77,21 @@ public:
     /// The answered model's price, else the requested one's. Rounds half up once, at the end.
     cost price(std::string_view provider, std::string_view model, std::string_view service_tier,
                const token_counts& counts) const;
+    /// What a request may cost at most: at the dearest of the rates that its answer may be billed at (the
+    /// standard and the asked service tier, each context tier that its input may reach, the dearest buckets
+    /// its tokens may fall into).
+    struct worst_case {
+        std::string_view service_tier = {};  ///< as asked
+        std::int64_t input = 0;
+        std::int64_t output = 0;
+        std::int64_t searches = 0;
+        bool cache_write = false;
+        bool long_cache_write = false;
+        bool audio = false;  ///< the output may be
+        bool image = false;
+    };
+    /// 0: unpriced.
+    std::int64_t most(std::string_view provider, std::string_view model, const worst_case& of) const;
     /// Names the table's content (a hash), stored in each row.
     std::string_view version() const noexcept;
     std::size_t size() const noexcept;

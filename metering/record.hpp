@@ -75,7 +75,10 @@ struct record {
     bool agent_gone = false;      ///< the agent left before the end (also when drained)
     bool priced = false;          ///< cost is known (false and tokens > 0: unpriced)
     bool total_mismatch = false;  ///< the provider's own total differs from the buckets
-    std::int16_t status = 0;      ///< the provider's HTTP status; 0: none came
+    /// Its usage is the final one of a stored object: the row that estimated it gives its estimate up. Only
+    /// on the way to the ledger, not in the row. (In what was padding: the journal's layout stays.)
+    bool settles_estimate = false;
+    std::int16_t status = 0;  ///< the provider's HTTP status; 0: none came
     token_counts counts;
     std::int64_t cost_nano_usd = 0;
     std::int64_t provider_cost_nano_usd = 0;  ///< as the provider itself says (OpenRouter); 0: not given

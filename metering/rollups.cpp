@@ -108,6 +108,11 @@ void pending::add(const record& r)
     schema::add(hours_[{r.ended_us / schema::hour_us, names_of(r)}], schema::sum_of(r));
 }
 
+void pending::remove(const record& was)
+{
+    schema::add(hours_[{was.ended_us / schema::hour_us, names_of(was)}], negated(schema::sum_of(was)));
+}
+
 void pending::change(const record& was, const record& is)
 {
     usage_sum& s = hours_[{was.ended_us / schema::hour_us, names_of(was)}];

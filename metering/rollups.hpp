@@ -49,6 +49,8 @@ public:
     void add(const record& r);
     /// A row that was in the roll-ups as `was` is now as `is`; they differ in costs and marks only.
     void change(const record& was, const record& is);
+    /// A row that was in the roll-ups as `was` is there no more.
+    void remove(const record& was);
     bool empty() const noexcept { return hours_.empty(); }
     void clear() { hours_.clear(); }
 

@@ -93,7 +93,7 @@ bool make_storable(record& r) noexcept
     bounds(latest_us, r.received_us, r.forwarded_us, r.first_byte_us, r.first_token_us, r.ended_us);
     bounds(INT64_MAX, r.bytes_in, r.bytes_out);
 
-    if (r.format > wire::watsonx) {
+    if (r.format > last_wire) {
         r.format = wire::none;
         good = false;
     }
@@ -114,8 +114,9 @@ record storable_from(std::span<const std::byte, sizeof(record)> bytes) noexcept
     // one.
     std::array<std::byte, sizeof(record)> raw;
     std::ranges::copy(bytes, raw.begin());
-    for (const std::size_t at : {offsetof(record, stream), offsetof(record, agent_gone),
-                                 offsetof(record, priced), offsetof(record, total_mismatch)})
+    for (const std::size_t at :
+         {offsetof(record, stream), offsetof(record, agent_gone), offsetof(record, priced),
+          offsetof(record, total_mismatch), offsetof(record, settles_estimate)})
     {
         raw[at] &= std::byte{1};
     }

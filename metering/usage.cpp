@@ -58,6 +58,10 @@ std::string_view to_string(wire w) noexcept
         return "openai_assistants";
     case wire::watsonx:
         return "watsonx";
+    case wire::openai_batch:
+        return "openai_batch";
+    case wire::openai_batch_results:
+        return "openai_batch_results";
     }
     return "none";
 }

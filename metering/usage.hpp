@@ -62,8 +62,11 @@ enum class wire : std::uint8_t {
     cohere,
     ollama,
     openai_assistants,
-    watsonx,  ///< IBM watsonx.ai text generation
+    watsonx,               ///< IBM watsonx.ai text generation
+    openai_batch,          ///< a batch object, whose usage sums its requests'
+    openai_batch_results,  ///< its output file: a line a request
 };
+inline constexpr wire last_wire = wire::openai_batch_results;
 
 std::string_view to_string(usage_source s) noexcept;
 std::string_view to_string(wire w) noexcept;

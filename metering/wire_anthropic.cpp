@@ -58,6 +58,7 @@ constexpr usage_place batch_usages[] = {{"result.message.usage", &anthropic_usag
 
 constexpr fact_place batch_facts[] = {
     {"result.message.model", fact::model},
+    {"result.message.model", fact::part_model},
     {"result.message.usage.service_tier", fact::service_tier},
     {"result.message.usage.speed", fact::speed},
     {"result.message.content[].text", fact::text},
@@ -84,6 +85,6 @@ constinit const wire_rules anthropic_messages_rules = {.id = wire::anthropic_mes
 
 // https://docs.anthropic.com/en/api/retrieving-message-batch-results
 constinit const wire_rules anthropic_batch_rules = {
-    .id = wire::anthropic_batch_results, .usages = batch_usages, .facts = batch_facts};
+    .id = wire::anthropic_batch_results, .usages = batch_usages, .facts = batch_facts, .lines = true};
 
 }  // namespace keyhole::metering

@@ -102,6 +102,8 @@ constexpr fact_place interaction_facts[] = {
     {"model", fact::model},
     {"id", fact::id},
     {"service_tier", fact::service_tier},
+    {"status", fact::state},
+    {"interaction.status", fact::state},
     {"interaction.model", fact::model},
     {"interaction.id", fact::id},
     {"interaction.service_tier", fact::service_tier},

@@ -58,11 +58,6 @@ constexpr usage_field responses_fields[] = {
     {"server_side_tool_usage_details.x_search_calls", more_searches},
 };
 
-constexpr usage_shape responses_usage = {
-    .source = "https://platform.openai.com/docs/api-reference/responses/object",
-    .fields = responses_fields,
-};
-
 constexpr usage_shape image_usage = {
     .source = "https://platform.openai.com/docs/api-reference/images/object",
     .fields = responses_fields,
@@ -128,6 +123,8 @@ constexpr fact_place responses_facts[] = {
     {"model", fact::model},
     {"id", fact::id},
     {"service_tier", fact::service_tier},
+    {"status", fact::state},
+    {"response.status", fact::state},
     {"usage.cost", fact::cost_usd},
     {"usage.cost_in_usd_ticks", fact::cost_ticks},
     {"response.model", fact::model},
@@ -168,6 +165,7 @@ constexpr fact_place media_facts[] = {
 constexpr fact_place assistants_facts[] = {
     {"model", fact::model},
     {"id", fact::id},
+    {"status", fact::state},
     {"service_tier", fact::service_tier},
     {"delta.content[].text.value", fact::text},
     {"delta.step_details.tool_calls[].code_interpreter.input", fact::text},
@@ -178,14 +176,14 @@ constexpr fact_place assistants_facts[] = {
 // Groq reports under x_groq, and again under usage if asked; some hosts report beside the choice.
 constexpr usage_place chat_usages[] = {
     {"usage", &openai_chat_usage, 0},
-    {"usage", &responses_usage, 1},  // hosts that use the newer names
+    {"usage", &openai_responses_usage, 1},  // hosts that use the newer names
     {"x_groq.usage", &openai_chat_usage, 2},
     {"choices[].usage", &openai_chat_usage, 3},
 };
 
 constexpr usage_place responses_usages[] = {
-    {"usage", &responses_usage, 0},
-    {"response.usage", &responses_usage, 0},
+    {"usage", &openai_responses_usage, 0},
+    {"response.usage", &openai_responses_usage, 0},
     {"usage", &openai_chat_usage, 1},
     {"response.usage", &openai_chat_usage, 1},
 };
@@ -199,7 +197,7 @@ constexpr usage_place image_usages[] = {
 
 // A usage of type "duration" has seconds and no tokens: nothing is found.
 constexpr usage_place audio_usages[] = {
-    {"usage", &responses_usage, 0},
+    {"usage", &openai_responses_usage, 0},
     {"usage", &openai_chat_usage, 1},
 };
 
@@ -221,6 +219,11 @@ constinit const usage_shape openai_chat_usage = {
               "https://openrouter.ai/docs/use-cases/usage-accounting",
     .fields = chat_fields,
     .rule = {.lone_total_is_input = true, .total_decides = true},
+};
+
+constinit const usage_shape openai_responses_usage = {
+    .source = "https://platform.openai.com/docs/api-reference/responses/object",
+    .fields = responses_fields,
 };
 
 constinit const wire_rules openai_chat_rules = {

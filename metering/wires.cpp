@@ -43,6 +43,10 @@ const wire_rules& rules_of(wire w) noexcept
         return openai_assistants_rules;
     case wire::watsonx:
         return watsonx_rules;
+    case wire::openai_batch:
+        return openai_batch_rules;
+    case wire::openai_batch_results:
+        return openai_batch_results_rules;
     }
     return unmetered_rules;
 }

@@ -117,6 +117,7 @@ enum class fact : std::uint8_t {
     model,          ///< a string; the first one counts
     id,             ///< a string; the first one counts
     service_tier,   ///< a string; the last one counts
+    state,          ///< a string: how far a stored answer is; the last one counts
     event_type,     ///< a string, compared with terminal_types and error_types
     error_type,     ///< a string or number; by rank
     refusal_type,   ///< the same, of an answer with status >= 400 only
@@ -148,6 +149,7 @@ struct wire_rules {
     std::span<const std::string_view> terminal_types = {};
     std::span<const std::string_view> error_types = {};
     bool done_marker = false;  ///< `data: [DONE]` ends a stream
+    bool lines = false;        ///< a document a line, whatever the content type says
     bool needs_terminal =
         false;  ///< a stream without its terminal event was cut, however cleanly the connection ended
 };
@@ -174,10 +176,13 @@ extern const wire_rules bedrock_invoke_rules;
 extern const wire_rules cohere_rules;
 extern const wire_rules ollama_rules;
 extern const wire_rules watsonx_rules;
+extern const wire_rules openai_batch_rules;
+extern const wire_rules openai_batch_results_rules;
 extern const wire_rules unmetered_rules;
 
 // Shapes that more than one family speaks.
 extern const usage_shape openai_chat_usage;
+extern const usage_shape openai_responses_usage;
 extern const usage_shape anthropic_usage;
 
 /// Disjoint buckets of a usage object's numbers. No bucket is negative, and the sums of the input and the

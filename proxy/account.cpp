@@ -2,8 +2,11 @@
 // account() on every way out, once. The row, the log line, the metrics and the budget are fed from the same
 // record, so they cannot disagree.
 #include "metering/best_known.hpp"
+#include "metering/estimate.hpp"
 #include "metering/reprice.hpp"
+#include "metering/request_demand.hpp"
 #include "proxy/exchange.hpp"
+#include "proxy/stored_usage.hpp"
 
 #include <algorithm>
 
@@ -14,6 +17,16 @@ std::string_view label_or(const session& s, std::string_view name, std::string_v
 {
     const auto found = s.info.labels.find(std::string(name));
     return found != s.info.labels.end() ? std::string_view(found->second) : otherwise;
+}
+
+/// Speech comes as sound, without a word about its usage: it is billed by what was spoken.
+void take_speech(exchange& x, metering::record& row)
+{
+    if (x.way->path != "/audio/speech" || row.bytes_out == 0) return;
+    const auto spoken = metering::demand_of(row.format, row.model.view(), x.body.view()).spoken_bytes;
+    row.counts.input = metering::estimate_input(row.format, x.body.view());
+    row.counts.output_audio = spoken + spoken / 2;
+    row.source = metering::usage_source::estimated;
 }
 
 /// TOKENS_EXACT: the provider's numbers where it gave them; where an answer broke off, or never said, the
@@ -32,23 +45,13 @@ void take_usage(exchange& x, metering::record& row, bool complete)
     if (!r.id.empty()) row.answer_id = r.id;
     if (!r.service_tier.empty()) row.service_tier = r.service_tier;
     if (row.error.empty() && !r.error_type.empty()) row.error = r.error_type;
+    if (!is_made_whole(x, row, r, complete)) return;
     if (row.format == metering::wire::none || row.status < 200 || row.status >= 400) return;
     // The agent has its bytes; what they say of the usage is not known.
     if (row.error.empty() && !r.unread.empty() && row.source != metering::usage_source::provider)
         row.error = r.unread;
 
-    // A retrieved answer is billed once, when it is whole; one without an id is known by its path.
-    const auto billed_as = r.id.empty() ? std::string(x.named.id) : r.id;
-    if (x.way->objects == object_rule::uses && row.source != metering::usage_source::none &&
-        (x.repeats_usage || !complete || !x.agent.home().shared().adopted.claim_usage(billed_as)))
-    {
-        row.counts = {};
-        row.beyond = {};
-        row.source = metering::usage_source::none;
-        row.provider_cost_nano_usd = 0;
-        return;
-    }
-    if (x.way->objects == object_rule::uses) return;  // nothing is estimated for what was made before
+    if (x.way->objects == object_rule::uses) return take_stored(x, row, r, complete);
 
     const auto known =
         metering::best_known_usage(r, {.format = row.format,
@@ -58,18 +61,18 @@ void take_usage(exchange& x, metering::record& row, bool complete)
                                        .counted_input = x.counted_input});
     row.counts = known.counts;
     row.source = known.source;
+    if (row.source == metering::usage_source::none) take_speech(x, row);
 }
 
 /// The provider has the whole request and works on it, but its answer was not waited for: the input is billed
 /// there, so it counts here. A provider that broke the connection itself is not taken to have billed.
-void take_unheard(const exchange& x, metering::record& row, metering::outcome end)
+void take_unheard(exchange& x, metering::record& row, metering::outcome end)
 {
     using metering::outcome;
     const bool left = end == outcome::agent_gone || end == outcome::revoked || end == outcome::shutdown ||
                       row.error.view() == "first_byte_timeout";
-    if (x.meter || !left || !x.reuse.request_fully_sent || !x.way->counts ||
-        row.format == metering::wire::none)
-        return;
+    if (x.meter || !left || !x.reuse.request_fully_sent || !x.way->counts) return;
+    if (!is_made_whole(x, row, {}, false) || row.format == metering::wire::none) return;
     const auto known = metering::best_known_usage(
         {}, {.format = row.format,
              .streamed = row.stream,
@@ -94,7 +97,8 @@ failure open_slot(exchange& x)
     r.provider = x.to->provider.name;
     r.route = x.way->name;
     r.model = x.facts.model;
-    r.format = x.way->wire;
+    r.format =
+        x.way->objects == object_rule::uses && x.stored_id.empty() ? metering::wire::none : x.way->wire;
     r.stream = x.facts.stream;
     r.received_us = x.received_us;
     r.reserved_nano_usd = x.held ? x.held.held().nano_usd : 0;
@@ -149,11 +153,13 @@ void account(exchange& x, metering::outcome end, std::string_view error, std::st
     const auto cost = row.cost_nano_usd;
     const auto tokens = row.counts.total() + row.beyond.total();
     const auto ended_us = row.ended_us;
+    const bool settles = row.settles_estimate;
     shared.inflight.settle(*x.slot);
     shared.books.submit(*x.slot);  // the row is the writer's from here on
     x.slot.reset();
     // After the row: a limit that is set meanwhile finds what was used in one of the two, never in neither.
     x.held.settle(cost, tokens, ended_us);
+    give_back_estimates(x, settles);
 }
 
 }  // namespace keyhole::proxy

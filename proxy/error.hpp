@@ -28,6 +28,7 @@ enum class errc : std::uint8_t {
     operation_not_allowed,
     unknown_object,
     model_unpriced,
+    batch_unbounded,
     budget_exceeded,
     rate_limited,
     concurrency_limited,

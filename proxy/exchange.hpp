@@ -4,6 +4,7 @@
 #pragma once
 
 #include "metering/budget.hpp"
+#include "metering/ledger.hpp"
 #include "metering/meter.hpp"
 #include "metering/record.hpp"
 #include "metering/request_facts.hpp"
@@ -63,6 +64,8 @@ struct exchange {
 
     // what is held for it
     metering::reservation held;
+    metering::token_counts bound;  ///< the most that it is taken for: what is held, and what is booked of an
+                                   ///< answer that is not there yet
     std::optional<std::uint32_t> slot;  ///< in the in-flight journal: set from the first forwarded byte on
     std::int64_t overhead_from_us = 0;  ///< the request was complete: from here on time is ours
     std::int64_t connect_us = 0;
@@ -74,8 +77,9 @@ struct exchange {
     http::response_head answer;
     bool answer_begun = false;  ///< bytes of an answer left for the agent
     bool answer_complete = false;
-    bool repeats_usage = false;  ///< a retrieved response that was billed already
-    std::string made_id;         ///< of the object that this request made at the provider
+    std::string stored_id;                  ///< the object whose usage a retrieval tells; empty: none
+    metering::ledger::object_usage stored;  ///< what the ledger holds of it
+    std::string made_id;                    ///< of the object that this request made at the provider
     std::optional<metering::meter> meter;
     bool accounted = false;
     bool counted_drain = false;       ///< among the answers that are read on without an agent

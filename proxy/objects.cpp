@@ -26,12 +26,13 @@ bool may_touch(const session_info& who, const metering::ledger::maker& maker)
 
 struct known_object {
     metering::ledger::maker maker;
-    bool billed = false;  ///< the usage that it repeats is in the ledger
+    metering::ledger::object_usage usage;
 };
 using makers = std::vector<known_object>;
 
-/// Asks the ledger on the helpers' thread; the worker serves others meanwhile.
-task<makers> look_up(exchange& x, std::vector<std::string> ids)
+/// Asks the ledger on the helpers' thread; the worker serves others meanwhile. `told`: the object whose usage
+/// the answer to the first id will tell; empty: none.
+task<makers> look_up(exchange& x, std::vector<std::string> ids, std::string told)
 {
     struct waiting {
         timer until;
@@ -42,13 +43,17 @@ task<makers> look_up(exchange& x, std::vector<std::string> ids)
     const auto w = std::make_shared<waiting>(waiting{timer(home.io().get_executor()), {}});
     w->until.expires_at(clock::time_point::max());
     const executor back = home.io().get_executor();
-    asio::post(shared.helpers, [w, back, &shared, &books = shared.books, ids = std::move(ids)] {
+    const std::string provider = x.to ? x.to->provider.name : std::string();
+    asio::post(shared.helpers, [w, back, &shared, &books = shared.books, ids = std::move(ids),
+                                told = std::move(told), provider] {
         makers found;
         for (const auto& id : ids) {
             try {
-                auto maker = shared.adopted.find(id);
-                if (maker.session.empty()) maker = books.made_by(id);
-                found.push_back({std::move(maker), books.answer_billed(id)});
+                known_object one;
+                one.maker = shared.adopted.find(id);
+                if (one.maker.session.empty()) one.maker = books.made_by(id);
+                if (found.empty() && !told.empty()) one.usage = books.usage_of(told, provider);
+                found.push_back(std::move(one));
             } catch (const std::exception&) {
                 found.emplace_back();  // a ledger that can't be read shows nobody anything
             }
@@ -84,42 +89,44 @@ std::string made_object::id() const
     return member("id");
 }
 
-std::vector<std::string> made_object::result_files() const
-{
-    std::vector<std::string> out;
-    for (const auto* name : {"output_file_id", "error_file_id"})
-        if (auto id = member(name); !id.empty()) out.push_back(std::move(id));
-    return out;
-}
-
-void adopted_objects::add(const std::string& id, metering::ledger::maker maker)
+void adopted_objects::add(const std::string& id, metering::ledger::maker maker, std::string batch)
 {
     const std::lock_guard lock(mutex_);
     if (makers_.size() >= most_)
         makers_.clear();  // they are learned again when their batch is looked at again
-    makers_[id] = std::move(maker);
+    makers_[id] = {std::move(maker), std::move(batch)};
 }
 
 metering::ledger::maker adopted_objects::find(const std::string& id) const
 {
     const std::lock_guard lock(mutex_);
     const auto at = makers_.find(id);
-    return at == makers_.end() ? metering::ledger::maker{} : at->second;
+    return at == makers_.end() ? metering::ledger::maker{} : at->second.maker;
 }
 
-bool adopted_objects::claim_usage(const std::string& id)
+std::string adopted_objects::batch_of(const std::string& id) const
+{
+    const std::lock_guard lock(mutex_);
+    const auto at = makers_.find(id);
+    return at == makers_.end() ? std::string() : at->second.batch;
+}
+
+bool adopted_objects::claim(const std::string& name)
 {
     const std::lock_guard lock(mutex_);
     if (claimed_.size() >= most_)
         claimed_.clear();  // by then the rows are in the ledger, which is asked first
-    return claimed_.insert(id).second;
+    return claimed_.insert(name).second;
 }
 
 void adopt_results(exchange& x, const made_object& batch)
 {
     auto& adopted = x.agent.home().shared().adopted;
-    for (auto& id : batch.result_files())
-        adopted.add(id, {x.who->info.id, x.who->info.account});
+    const metering::ledger::maker maker{x.who->info.id, x.who->info.account};
+    // Only the answers' file tells what was used; the other holds what was refused.
+    if (const auto id = batch.member("output_file_id"); !id.empty())
+        adopted.add(id, maker, std::string(x.named.id));
+    if (const auto id = batch.member("error_file_id"); !id.empty()) adopted.add(id, maker, {});
 }
 
 task<failure> check_objects(exchange& x)
@@ -130,8 +137,12 @@ task<failure> check_objects(exchange& x)
         co_return failure{errc::bad_request, "The request refers to too many stored objects.", {}, 0};
     if (in_path) ids.insert(ids.begin(), std::string(x.named.id));
     if (ids.empty()) co_return failure{};
+    if (in_path && x.way->wire != metering::wire::none)
+        x.stored_id = x.way->path == "/files/{id}/content"
+                          ? x.agent.home().shared().adopted.batch_of(ids.front())
+                          : ids.front();
     const auto asked = ids.size();
-    makers found = co_await look_up(x, std::move(ids));
+    makers found = co_await look_up(x, std::move(ids), x.stored_id);
     const bool own = found.size() == asked &&
                      std::all_of(found.begin(), found.end(),
                                  [&](const auto& object) { return may_touch(x.who->info, object.maker); });
@@ -142,7 +153,7 @@ task<failure> check_objects(exchange& x)
             "session or account that made them).",
             {},
             0};
-    if (in_path) x.repeats_usage = found.front().billed;
+    x.stored = std::move(found.front().usage);
     co_return failure{};
 }
 
@@ -161,7 +172,7 @@ task<std::string> keep_own_objects(exchange& x, std::string body)
         const auto* id = entry == nullptr ? nullptr : entry->if_contains("id");
         ids.emplace_back(id != nullptr && id->is_string() ? id->get_string().c_str() : "");
     }
-    makers found = co_await look_up(x, std::move(ids));
+    makers found = co_await look_up(x, std::move(ids), {});
     json::array mine;
     for (std::size_t i = 0; i < list.size() && i < found.size(); ++i)
         if (may_touch(x.who->info, found[i].maker)) mine.push_back(list[i]);

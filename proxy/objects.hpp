@@ -8,7 +8,6 @@
 
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace keyhole::proxy {
 
@@ -20,15 +19,14 @@ public:
     void feed(std::string_view bytes);
     /// Empty: not found.
     std::string id() const;
-    /// A batch's output and error files: made by the provider, for whoever made the batch.
-    std::vector<std::string> result_files() const;
+    /// A text at the top level; empty: none.
+    std::string member(std::string_view name) const;
 
 private:
-    std::string member(std::string_view name) const;
     std::string text_;
 };
 
-/// The files of a batch that its maker looked at are its maker's.
+/// The files of a batch that its maker looked at (made by the provider) are its maker's.
 void adopt_results(exchange& x, const made_object& batch);
 
 /// A listing's body without the objects of other sessions. Bytes are untouched where nothing has to go; a

@@ -78,6 +78,24 @@ task<failure> read_chunked(exchange& x, std::size_t limit)
     co_return failure{};
 }
 
+/// A name in a path as it is meant: ARNs come percent-encoded. parse_target() let only harmless codes pass.
+std::string decoded(std::string_view name)
+{
+    const auto digit = [&](std::size_t at) {
+        const char c = at < name.size() ? name[at] : ' ';
+        if (c >= '0' && c <= '9') return c - '0';
+        if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+        return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    };
+    std::string out;
+    for (std::size_t i = 0; i < name.size(); ++i) {
+        const bool code = name[i] == '%' && digit(i + 1) >= 0 && digit(i + 2) >= 0;
+        out += code ? static_cast<char>(digit(i + 1) * 16 + digit(i + 2)) : name[i];
+        if (code) i += 2;
+    }
+    return out;
+}
+
 /// What must be known of a JSON body.
 failure read_json(exchange& x)
 {
@@ -90,7 +108,7 @@ failure read_json(exchange& x)
                 0};
     if (x.way->inserts_usage) x.edit = metering::include_usage_edit(x.facts);
     // What the path names is what the provider reads.
-    if (!x.named.model.empty()) x.facts.model = x.named.model;
+    if (!x.named.model.empty()) x.facts.model = decoded(x.named.model);
     x.facts.stream = x.facts.stream || streams_by_path(*x.way);
     return {};
 }

@@ -39,6 +39,7 @@ constexpr std::array rows{
     row{errc::operation_not_allowed, 403, "operation_not_allowed", "permission_error", "permission_error",
         false},
     row{errc::unknown_object, 404, "unknown_object", "invalid_request_error", "not_found_error", false},
+    row{errc::batch_unbounded, 403, "batch_unbounded", "permission_error", "permission_error", false},
     row{errc::model_unpriced, 403, "model_unpriced", "permission_error", "permission_error", false},
     row{errc::budget_exceeded, 402, "budget_exceeded", "insufficient_quota", "billing_error", false},
     row{errc::rate_limited, 429, "rate_limited", "rate_limit_error", "rate_limit_error", true},

@@ -3,7 +3,8 @@
 // the whole of it is held: nothing can pass a limit. Where it does not, a full hold would wall off small
 // budgets, so a request that does not fit takes all that is left, if that covers its input and a short
 // answer: spend can then pass the limit by that one request's answer, and nothing else is admitted meanwhile.
-#include "proxy/exchange.hpp"
+#include "metering/request_demand.hpp"
+#include "proxy/reserving.hpp"
 
 #include <algorithm>
 #include <variant>
@@ -11,83 +12,48 @@
 namespace keyhole::proxy {
 namespace {
 
-constexpr int longest_retry_after = 30;  // agents sleep for longer ones without a word
 constexpr std::int64_t short_answer_tokens = 256;
-
-std::string amount(metering::limit_unit unit, std::int64_t value)
-{
-    return unit == metering::limit_unit::usd ? metering::format_usd(value) + " USD" : std::to_string(value);
-}
-
-std::string_view name_of(metering::limit_window w) noexcept
-{
-    switch (w) {
-    case metering::limit_window::minute:
-        return "minute";
-    case metering::limit_window::hour:
-        return "hour";
-    case metering::limit_window::day:
-        return "day";
-    case metering::limit_window::month:
-        return "month";
-    case metering::limit_window::total:
-        break;
-    }
-    return "total";
-}
-
-failure explain(const metering::refusal& r, std::int64_t now_us)
-{
-    using metering::limit_unit;
-    using metering::limit_window;
-    std::string text = "The limit " + metering::to_string(r.which) + " of " + r.owner +
-                       " is reached: " + amount(r.which.unit, r.used) + " used";
-    if (r.reserved != 0) text += ", " + amount(r.which.unit, r.reserved) + " held by running requests";
-    if (r.which.unit != limit_unit::requests && r.which.unit != limit_unit::concurrency)
-        text += ", this request may need up to " + amount(r.which.unit, r.asked);
-    text += '.';
-    if (r.which.unit == limit_unit::concurrency)
-        return {errc::concurrency_limited, text + " Wait for a running request to end.", {}, 1};
-    if (r.which.window == limit_window::minute) {
-        const auto wait =
-            std::clamp<std::int64_t>((r.resets_us - now_us) / 1'000'000 + 1, 1, longest_retry_after);
-        return {errc::rate_limited, text, {}, static_cast<int>(wait)};
-    }
-    text += r.which.window == limit_window::total
-                ? std::string(" Ask whoever runs Keyhole to raise it.")
-                : " It starts anew with the next " + std::string(name_of(r.which.window)) + ".";
-    return {errc::budget_exceeded, text, {}, 0};
-}
 
 failure check_model(const exchange& x)
 {
     const auto& model = x.facts.model;
-    // TOKEN_STAYS_HOME: a token in the model's place would reach the log, the ledger and the provider.
-    if ((!x.token.empty() && model.find(x.token) != std::string::npos) ||
-        (model.size() > 40 && model.find("kh_") != std::string::npos))
-        return {errc::bad_request, "The model's name holds a session token.", {}, 0};
-    if (!model.empty() && !x.who->may_use_model(model))
-        return {errc::model_not_allowed, "This session may not use the model " + model + ".", {}, 0};
+    if (!model.empty()) {
+        if (auto f = check_model_name(x, model)) return f;
+    }
     // What could not be read to its end could name another model behind that place.
     if (x.facts.is_object && !x.facts.complete && !x.who->info.models.empty())
         return {errc::bad_request,
                 "This session may use certain models only, and the request's JSON cannot be read.",
                 {},
                 0};
-    if (model.empty() && !x.who->info.models.empty() && x.way->counts)
-        return {errc::model_not_allowed,
-                "This session may use certain models only, and the request names none.",
-                {},
-                0};
+    if (model.empty() && x.way->counts) return check_model_name(x, model);
     return {};
 }
 
 }  // namespace
 
+failure check_model_name(const exchange& x, std::string_view model)
+{
+    if (model.empty() && !x.who->info.models.empty())
+        return {errc::model_not_allowed,
+                "This session may use certain models only, and the request names none.",
+                {},
+                0};
+    // TOKEN_STAYS_HOME: a token in the model's place would reach the log, the ledger and the provider.
+    if ((!x.token.empty() && model.find(x.token) != std::string_view::npos) ||
+        (model.size() > 40 && model.find("kh_") != std::string_view::npos))
+        return {errc::bad_request, "The model's name holds a session token.", {}, 0};
+    if (!model.empty() && !x.who->may_use_model(model))
+        return {
+            errc::model_not_allowed, "This session may not use the model " + std::string(model) + ".", {}, 0};
+    return {};
+}
+
 failure reserve(exchange& x)
 {
-    if (auto f = check_model(x)) return f;
     const auto& route = *x.way;
+    if (route.counts && route.operation == "batches") return reserve_batch(x);
+    if (auto f = check_model(x)) return f;
     if (!route.counts) {
         // Not counted and never refused, but what it turns out to have used (a background response,
         // retrieved) is charged.
@@ -106,40 +72,63 @@ failure reserve(exchange& x)
     auto& budget = *x.who->budget;
     if (price == nullptr && rules.refuse_unpriced && route.wire != metering::wire::none &&
         budget.limits_money())
-        return {errc::model_unpriced,
-                "The model " + (model.empty() ? std::string("(none)") : model) +
-                    " has no price, and this session has a money limit. The operator adds it to a [[prices]] "
-                    "file, or "
-                    "allows unpriced models with sessions.refuse_unpriced = false.",
-                {},
-                0};
+        return unpriced(model);
 
-    const auto declared = x.facts.max_tokens.value_or(-1);
+    const auto now = metering::now_us();
+    const auto left = budget.left(now);
+    // Only limits need the second look through the body.
+    const bool limited = left.nano_usd || left.tokens || !x.who->info.models.empty();
+    auto asked = metering::demand_of(route.wire, model,
+                                     limited && x.facts.is_object ? x.body.view() : std::string_view());
+    if (!limited) {
+        if (!asked.output) asked.output = x.facts.max_tokens;
+        asked.answers = std::clamp<std::int64_t>(x.facts.choices, 1, 128);
+    } else if (x.facts.is_object && !x.facts.complete)
+        asked.output.reset();  // more may stand behind the place where reading stopped
+    for (const auto& further : asked.models)
+        if (auto f = check_model_name(x, further)) return f;
+
+    const auto declared = asked.output.value_or(-1);
     const bool bounded = declared >= 0 && declared <= rules.reserve_output_tokens;
     std::int64_t output = bounded ? declared : rules.reserve_output_tokens;
     if (price != nullptr && price->max_output_tokens > 0) output = std::min(output, price->max_output_tokens);
-    const auto need_for = [&](std::int64_t answer) {
+    const auto worst_for = [&](std::int64_t answer) {
         metering::token_counts worst;
-        worst.input = metering::estimate_input_tokens(x.facts);
-        worst.output = answer * std::clamp<std::int64_t>(x.facts.choices, 1, 128);
+        worst.input = metering::estimate_input_tokens(x.facts) + asked.input_elsewhere;
+        worst.output = answer * asked.answers;
+        return worst;
+    };
+    const auto need_for = [&](std::int64_t answer) {
+        const auto worst = worst_for(answer);
         metering::demand d;
         d.tokens = worst.total();
-        d.nano_usd = prices.price(provider, model, {}, worst).nano_usd;
+        d.nano_usd = prices.most(provider, model,
+                                 {.service_tier = x.facts.service_tier,
+                                  .input = worst.input,
+                                  .output = worst.output,
+                                  .searches = asked.searches,
+                                  .cache_write = asked.writes_cache,
+                                  .long_cache_write = asked.writes_long_cache,
+                                  .audio = asked.output_audio,
+                                  .image = asked.output_image});
         return d;
     };
 
-    const auto now = metering::now_us();
     auto need = need_for(output);
+    x.bound = worst_for(output);
+    const auto least = bounded ? need : need_for(std::min(output, short_answer_tokens));
     auto outcome = budget.reserve(need, now);
     if (std::holds_alternative<metering::refusal>(outcome) && !bounded) {
-        const auto least = need_for(std::min(output, short_answer_tokens));
-        const auto left = budget.left(now);
-        need.nano_usd = std::min(need.nano_usd, left.nano_usd.value_or(need.nano_usd));
-        need.tokens = std::min(need.tokens, left.tokens.value_or(need.tokens));
-        if (need.nano_usd >= least.nano_usd && need.tokens >= least.tokens)
+        const auto rest = budget.left(now);
+        need.nano_usd = std::min(need.nano_usd, rest.nano_usd.value_or(need.nano_usd));
+        need.tokens = std::min(need.tokens, rest.tokens.value_or(need.tokens));
+        if (need.nano_usd >= least.nano_usd && need.tokens >= least.tokens) {
             outcome = budget.reserve(need, now);
+            x.bound = worst_for(std::min(output, short_answer_tokens));
+        }
     }
-    if (const auto* refused = std::get_if<metering::refusal>(&outcome)) return explain(*refused, now);
+    if (const auto* refused = std::get_if<metering::refusal>(&outcome))
+        return explain(*refused, now, never_fits(*refused, least));
     x.held = std::get<metering::reservation>(std::move(outcome));
     return {};
 }

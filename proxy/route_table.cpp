@@ -35,11 +35,11 @@ constexpr route make(std::string_view path, dialect api, std::string_view operat
 {
     return {method::post, path, api, operation, w, body_kind::json, true, false, object_rule::makes, name};
 }
-/// Free of charge, with a JSON body.
+/// Free of charge, with a JSON body; `w` as for look().
 constexpr route say(std::string_view path, dialect api, std::string_view operation, std::string_view name,
-                    object_rule objects = object_rule::none)
+                    object_rule objects = object_rule::none, wire w = wire::none)
 {
-    return {method::post, path, api, operation, wire::none, body_kind::json, false, false, objects, name};
+    return {method::post, path, api, operation, w, body_kind::json, false, false, objects, name};
 }
 /// Free of charge, without a body. A retrieved answer repeats the usage of one that was billed when it was
 /// made: `w` finds it where that one had none yet.
@@ -75,7 +75,8 @@ constexpr std::array table{
     make("/responses/compact", openai, "responses", wire::openai_responses, "POST /v1/responses/compact"),
     look("/responses/{id}", openai, "responses", "GET /v1/responses/{id}", uses, wire::openai_responses),
     remove("/responses/{id}", openai, "responses", "DELETE /v1/responses/{id}"),
-    say("/responses/{id}/cancel", openai, "responses", "POST /v1/responses/{id}/cancel", uses),
+    say("/responses/{id}/cancel", openai, "responses", "POST /v1/responses/{id}/cancel", uses,
+        wire::openai_responses),
     look("/responses/{id}/input_items", openai, "responses", "GET /v1/responses/{id}/input_items", uses),
     ask("/embeddings", openai, "embeddings", wire::openai_embeddings, "POST /v1/embeddings"),
     ask("/rerank", openai, "rerank", wire::openai_embeddings, "POST /v1/rerank"),
@@ -96,11 +97,12 @@ constexpr std::array table{
     look("/files", openai, "files", "GET /v1/files", lists),
     look("/files/{id}", openai, "files", "GET /v1/files/{id}", uses),
     remove("/files/{id}", openai, "files", "DELETE /v1/files/{id}"),
-    look("/files/{id}/content", openai, "files", "GET /v1/files/{id}/content", uses),
+    look("/files/{id}/content", openai, "files", "GET /v1/files/{id}/content", uses,
+         wire::openai_batch_results),
     make("/batches", openai, "batches", wire::none, "POST /v1/batches"),
     look("/batches", openai, "batches", "GET /v1/batches", lists),
-    look("/batches/{id}", openai, "batches", "GET /v1/batches/{id}", uses),
-    say("/batches/{id}/cancel", openai, "batches", "POST /v1/batches/{id}/cancel", uses),
+    look("/batches/{id}", openai, "batches", "GET /v1/batches/{id}", uses, wire::openai_batch),
+    say("/batches/{id}/cancel", openai, "batches", "POST /v1/batches/{id}/cancel", uses, wire::openai_batch),
     // IBM watsonx.ai, below /ml/v1
     ask("/text/generation", openai, "completions", wire::watsonx, "POST /ml/v1/text/generation"),
     ask("/text/generation_stream", openai, "completions", wire::watsonx,
@@ -118,7 +120,7 @@ constexpr std::array table{
     remove("/messages/batches/{id}", anthropic, "batches", "DELETE /v1/messages/batches/{id}"),
     say("/messages/batches/{id}/cancel", anthropic, "batches", "POST /v1/messages/batches/{id}/cancel", uses),
     look("/messages/batches/{id}/results", anthropic, "batches", "GET /v1/messages/batches/{id}/results",
-         uses),
+         uses, wire::anthropic_batch_results),
 
     // Gemini; Vertex AI's the same below /projects/P/locations/L/publishers/google
     ask("/models/{model}:generateContent", gemini, "generate", wire::gemini,
@@ -136,7 +138,8 @@ constexpr std::array table{
     look("/interactions/{id}", gemini, "interactions", "GET /v1beta/interactions/{id}", uses,
          wire::gemini_interactions),
     remove("/interactions/{id}", gemini, "interactions", "DELETE /v1beta/interactions/{id}"),
-    say("/interactions/{id}/cancel", gemini, "interactions", "POST /v1beta/interactions/{id}/cancel", uses),
+    say("/interactions/{id}/cancel", gemini, "interactions", "POST /v1beta/interactions/{id}/cancel", uses,
+        wire::gemini_interactions),
     look("/models", gemini, "models", "GET /v1beta/models"),
     look("/models/{model}", gemini, "models", "GET /v1beta/models/{model}"),
     ask("/publishers/anthropic/models/{model}:rawPredict", gemini, "messages", wire::anthropic_messages,

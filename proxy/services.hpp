@@ -25,15 +25,21 @@ namespace asio = boost::asio;
 /// their maker. Thread rule: any thread. Not kept over a restart: looking again teaches them again.
 class adopted_objects {
 public:
-    void add(const std::string& id, metering::ledger::maker maker);
+    /// `batch`: the id whose usage the object's content repeats; empty: none.
+    void add(const std::string& id, metering::ledger::maker maker, std::string batch);
     metering::ledger::maker find(const std::string& id) const;
-    /// True once per id: whoever gets it may bill the usage that a retrieved response repeats.
-    bool claim_usage(const std::string& id);
+    std::string batch_of(const std::string& id) const;
+    /// True once per name: whoever gets it may bill the usage that a stored object tells.
+    bool claim(const std::string& name);
 
 private:
     static constexpr std::size_t most_ = 100'000;
     mutable std::mutex mutex_;
-    std::unordered_map<std::string, metering::ledger::maker> makers_;
+    struct adopted {
+        metering::ledger::maker maker;
+        std::string batch;
+    };
+    std::unordered_map<std::string, adopted> makers_;
     std::unordered_set<std::string> claimed_;
 };
 

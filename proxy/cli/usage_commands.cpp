@@ -59,6 +59,11 @@ void print_csv(const json& rows, const std::vector<std::string>& members, bool h
         cells.reserve(members.size());
         for (const auto& m : members) {
             cells.push_back(text_of(row, m.c_str()));
+            // A spreadsheet would take what an agent wrote (its run's label …) for a formula.
+            auto& cell = cells.back();
+            if (!cell.empty() && std::string_view("=+-@\t\r").find(cell.front()) != std::string_view::npos &&
+                row.contains(m) && row.at(m).is_string())
+                cell.insert(cell.begin(), '\'');
         }
         t.add(std::move(cells));
     }

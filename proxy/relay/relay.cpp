@@ -171,7 +171,7 @@ void prepare(relaying& r)
     row.status = static_cast<std::int16_t>(x.answer.status);
     row.provider_request_id = provider_request_id(x.answer);
     row.stream = row.stream || streams;
-    x.meter.emplace(x.way->wire, what_the_head_says(x.answer, type, coding));
+    x.meter.emplace(row.format, what_the_head_says(x.answer, type, coding));
     if (streams) {
         x.counted_stream = true;
         r.c.home().shared().meters.stream_started();

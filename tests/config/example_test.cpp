@@ -39,8 +39,8 @@ std::vector<std::string> values(const settings& s)
         add(s.bounds.write_timeout);
     add(static_cast<int>(s.gone.policy)), add(s.gone.drain_seconds), add(s.gone.drain_bytes),
         add(s.gone.max_drains);
-    add(s.sessions.ttl), add(s.sessions.refuse_unpriced), add(s.sessions.budget_headers),
-        add(s.sessions.reserve_output_tokens);
+    add(s.sessions.ttl), add(s.sessions.refuse_unpriced), add(s.sessions.unbounded_batches),
+        add(s.sessions.budget_headers), add(s.sessions.reserve_output_tokens);
     add(s.prices.size()), add(static_cast<int>(s.log.level)), add(static_cast<int>(s.log.format));
     for (const provider& p : s.providers) {
         add(p.name), add(to_string(p.api)), add(to_string(p.credential)), add(p.tls), add(p.host),

@@ -41,7 +41,7 @@ void check(const reading& r)
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size)
 {
     if (size < 4) return 0;
-    const auto format = static_cast<wire>(data[0] % (static_cast<unsigned>(wire::watsonx) + 1));
+    const auto format = static_cast<wire>(data[0] % (static_cast<unsigned>(last_wire) + 1));
     const answer_head head{.status = data[1] % 8 == 7 ? 429 : 200,
                            .content_type = types[data[1] / 8 % types.size()],
                            .content_encoding =

@@ -66,7 +66,7 @@ inline record random_record(std::mt19937& random, std::int64_t ended_us)
     r.route = one_of({"POST /v1/chat/completions", "POST /v1/messages"});
     r.model = one_of({"", "gpt-4o", "claude-haiku-4-5"});
     r.answered_model = one_of({"gpt-4o-2024-08-06", "claude-haiku-4-5-20251001"});
-    r.format = static_cast<wire>(any_of(random, static_cast<std::int64_t>(wire::watsonx)));
+    r.format = static_cast<wire>(any_of(random, static_cast<std::int64_t>(last_wire)));
     r.source = static_cast<usage_source>(any_of(random, 3));
     r.end = static_cast<outcome>(any_of(random, static_cast<std::int64_t>(outcome::internal_error)));
     r.status = static_cast<std::int16_t>(any_of(random, 1) != 0 ? 200 : 429);

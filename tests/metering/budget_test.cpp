@@ -85,6 +85,20 @@ TEST(Budget, ReleasesAReservationThatIsForgotten)
     EXPECT_EQ(b->left(eve).requests, 1) << "nothing was forwarded, so nothing counts";
 }
 
+TEST(Budget, GivesBackWhatWasCountedElsewhereInItsOwnWindowOnly)
+{
+    const auto account = with("acc", {"usd=1", "tokens=1000"});
+    const auto b = with("ses", {"usd/day=1"}, account);
+    granted(b->reserve(money(100), eve)).settle(70, 7, eve);
+    constexpr std::int64_t two_days = 2 * 86'400'000'000;
+    granted(b->reserve(money(100), eve + two_days)).settle(50, 5, eve + two_days);
+    b->give_back(70, 7, eve - two_days);
+    EXPECT_EQ(b->left(eve + two_days).nano_usd, usd - 50) << "a day that is long over gives nothing";
+    b->give_back(50, 5, eve + two_days);
+    EXPECT_EQ(b->left(eve + two_days).nano_usd, usd);
+    EXPECT_EQ(account->left(eve + two_days).tokens, 1000);
+}
+
 TEST(Budget, SettlesOrReleasesOnceWhateverIsCalled)
 {
     const auto b = with("ses", {"usd=1"});

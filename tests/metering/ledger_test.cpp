@@ -287,6 +287,58 @@ TEST(Ledger, GivesARowWithoutAnEndTheTimeOfItsCommit)
     EXPECT_GE(b.books.rows({}).at(0).ended_us, before);
 }
 
+TEST(Ledger, EVERY_REQUEST_ONE_ROW_AnEstimateIsGivenUpWithTheRowThatHoldsTheTruth)
+{
+    books_on_disk b;
+    std::mt19937 random(9);
+    std::vector<record> rows;
+    for (int i = 0; i < 5; ++i) {
+        record r = random_record(random, now_us());
+        r.provider = "openai";
+        r.format = wire::openai_responses;
+        r.source = usage_source::estimated;
+        r.answer_id = i == 4 ? "resp_other" : "resp_later";
+        rows.push_back(r);
+    }
+    rows[0].provider = "elsewhere";
+    rows[1].source = usage_source::provider_partial;
+    rows[3].source = usage_source::provider;
+    rows[3].settles_estimate = true;
+    for (int i = 0; i < 3; ++i)
+        b.add(rows[static_cast<std::size_t>(i)]);
+    const auto known = b.books.usage_of("resp_later", "openai");
+    EXPECT_TRUE(known.final) << "a provider's partial numbers are the provider's";
+    ASSERT_EQ(known.estimates.size(), 1U);
+    EXPECT_EQ(known.estimates[0].nano_usd, rows[2].cost_nano_usd);
+    ASSERT_TRUE(b.books.flush(10));
+    EXPECT_EQ(b.books.usage_of("resp_later", "openai").estimates.size(), 1U);
+    b.add(rows[3]);
+    b.add(rows[4]);
+    ASSERT_TRUE(b.books.flush(10));
+    EXPECT_TRUE(b.books.usage_of("resp_later", "openai").estimates.empty());
+
+    std::int64_t cost = 0;
+    std::int64_t tokens = 0;
+    for (const std::size_t i : {0U, 1U, 3U, 4U}) {
+        cost += rows[i].cost_nano_usd;
+        tokens += rows[i].counts.total();
+    }
+    for (const group_by by : {group_by::none, group_by::source, group_by::session, group_by::day}) {
+        std::int64_t cost_told = 0;
+        std::int64_t tokens_told = 0;
+        std::int64_t requests = 0;
+        usage_query q;
+        q.by = by;
+        for (const auto& [name, sum] : b.books.usage(q)) {
+            cost_told += sum.cost_nano_usd;
+            tokens_told += sum.counts.total();
+            requests += sum.requests;
+            EXPECT_GT(sum.requests, 0) << name;
+        }
+        EXPECT_EQ(std::tuple(cost_told, tokens_told, requests), std::tuple(cost, tokens, 5));
+    }
+}
+
 TEST(Ledger, BillsARetrievedAnswerOnce)
 {
     books_on_disk b;

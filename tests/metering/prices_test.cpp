@@ -160,6 +160,57 @@ price_table table_of(const temp_dir& dir, const std::string& text)
     return table;
 }
 
+TEST(Prices, AServiceTierIsTheSameInAnyCase)
+{
+    const auto table = price_table::builtin();
+    const token_counts c{.input = 1000, .output = 10};
+    for (const auto* tier : {"ON_DEMAND", "Standard", "DEFAULT"}) {
+        EXPECT_TRUE(table.price("openai", "gpt-4o-mini", tier, c).priced) << tier;
+    }
+    EXPECT_EQ(table.price("openai", "gpt-4o-mini", "PRIORITY", c).nano_usd,
+              table.price("openai", "gpt-4o-mini", "priority", c).nano_usd);
+    EXPECT_FALSE(table.price("openai", "gpt-4o-mini", "PROVISIONED_THROUGHPUT", c).priced);
+}
+
+TEST(Prices, ALongNameIsFoundByWhatARowHoldsOfItUnlessTwoBeginSo)
+{
+    const std::string longest(96, 'm');
+    const auto entry = [](const std::string& name) {
+        return "[[model]]\nprovider = \"p\"\nmodel = \"" + name + "\"\ninput = \"1\"\noutput = \"2\"\n";
+    };
+    price_table one;
+    one.load_keyhole_text(entry(longest + "-a"), "one");
+    EXPECT_NE(one.find("p", longest + "-a"), nullptr);
+    EXPECT_NE(one.find("p", longest), nullptr);
+    EXPECT_EQ(one.find("p", longest + "-b"), nullptr);
+    EXPECT_EQ(one.find("p", longest.substr(1)), nullptr);
+    price_table two;
+    two.load_keyhole_text(entry(longest + "-a") + entry(longest + "-b"), "two");
+    EXPECT_EQ(two.find("p", longest), nullptr);
+}
+
+TEST(Prices, TheMostIsAtTheDearestRatesThatMayApply)
+{
+    price_table t;
+    t.load_keyhole_text(
+        "[[model]]\nprovider = \"p\"\nmodel = \"m\"\ninput = \"1\"\noutput = \"2\"\n"
+        "cache_write_5m = \"3\"\ncache_write_1h = \"4\"\noutput_audio = \"9\"\n"
+        "web_search_per_1000 = \"1\"\nservice_tier.priority = { input = \"5\", output = \"6\" }\n"
+        "service_tier.flex = { input = \"0.5\", output = \"1\" }\n"
+        "[[model.above]]\nabove_input_tokens = 100\ninput = \"7\"\noutput = \"8\"\n",
+        "text");
+    using worst = price_table::worst_case;
+    EXPECT_EQ(t.most("p", "m", worst{.input = 10, .output = 1}), 12'000);
+    EXPECT_EQ(t.most("p", "m", worst{.service_tier = "flex", .input = 10, .output = 1}), 12'000);
+    EXPECT_EQ(t.most("p", "m", worst{.service_tier = "Priority", .input = 10, .output = 1}), 56'000);
+    EXPECT_EQ(t.most("p", "m", worst{.input = 10, .output = 1, .cache_write = true}), 32'000);
+    EXPECT_EQ(t.most("p", "m", worst{.input = 10, .output = 1, .long_cache_write = true}), 42'000);
+    EXPECT_EQ(t.most("p", "m", worst{.input = 10, .output = 1, .audio = true}), 19'000);
+    EXPECT_EQ(t.most("p", "m", worst{.input = 200, .output = 1}), 1'408'000);
+    EXPECT_EQ(t.most("p", "m", worst{.searches = 3}), 3'000'000);
+    EXPECT_EQ(t.most("p", "nobody", worst{.input = 10}), 0);
+}
+
 TEST(Prices, RoundsHalfUpOnceAtTheEnd)
 {
     const temp_dir dir;

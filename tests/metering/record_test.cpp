@@ -78,10 +78,10 @@ TEST(Record, NamesEachOutcomeSourceAndWireOnce)
     }
     EXPECT_EQ(names.size(), static_cast<std::size_t>(outcome::internal_error) + 1);
     names.clear();
-    for (int i = 0; i <= static_cast<int>(wire::watsonx); ++i) {
+    for (int i = 0; i <= static_cast<int>(last_wire); ++i) {
         names.insert(to_string(static_cast<wire>(i)));
     }
-    EXPECT_EQ(names.size(), static_cast<std::size_t>(wire::watsonx) + 1);
+    EXPECT_EQ(names.size(), static_cast<std::size_t>(last_wire) + 1);
     names.clear();
     for (int i = 0; i <= static_cast<int>(usage_source::provider); ++i) {
         names.insert(to_string(static_cast<usage_source>(i)));

@@ -498,7 +498,7 @@ TEST(Meter, HostileBytesAreOnlyBytes)
           "{\"usage\":{\"prompt_tokens\":-5,\"completion_tokens\":1e400}}", "[[[[", "{\"usage\":[{}]}",
           "data: \\", "data: {\"\\ud800", "\0\0\0\x10", "nul", "{\"usage\":{\"\\u007", "\x1f\x8b\x08"})
     {
-        for (int w = 0; w <= static_cast<int>(wire::watsonx); ++w) {
+        for (int w = 0; w <= static_cast<int>(last_wire); ++w) {
             for (const std::string_view type :
                  {"", "application/json", "text/event-stream", "application/x-ndjson",
                   "application/vnd.amazon.eventstream", "audio/mpeg"})

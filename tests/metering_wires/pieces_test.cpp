@@ -444,7 +444,7 @@ TEST(Buckets, AWriteWithoutALifeTimeIsAFiveMinuteWrite)
 
 TEST(Wires, EveryWireHasItsRules)
 {
-    for (int w = 1; w <= static_cast<int>(wire::watsonx); ++w) {
+    for (int w = 1; w <= static_cast<int>(last_wire); ++w) {
         const wire_rules& rules = rules_of(static_cast<wire>(w));
         EXPECT_EQ(rules.id, static_cast<wire>(w));
         EXPECT_FALSE(rules.usages.empty());

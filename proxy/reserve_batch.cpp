@@ -1,0 +1,102 @@
+// A batch is worked on after its answer and its usage stands in its results. So what its requests may cost
+// together is held when it is made and stays booked until the results are read; a batch whose requests can't
+// be seen (OpenAI's stand in a file) is refused where money or tokens are limited.
+#include "metering/batch_requests.hpp"
+#include "proxy/reserving.hpp"
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+#include <variant>
+
+namespace keyhole::proxy {
+namespace {
+
+constexpr std::string_view batch_tier = "batch";
+
+failure unbounded(const std::string& why)
+{
+    return {errc::batch_unbounded,
+            why +
+                ", and this session's money or tokens are limited. Whoever runs Keyhole can allow it with "
+                "sessions.unbounded_batches = true (results are billed and count all the same); or send the "
+                "requests one by one.",
+            {},
+            0};
+}
+
+/// The sum over a batch's requests.
+struct bounds {
+    metering::token_counts worst;
+    metering::demand need;
+    std::string model;   ///< the first one's
+    bool mixed = false;  ///< others name another
+    bool whole = false;  ///< all of them could be read
+};
+
+bounds bounds_of(exchange& x, failure& why)
+{
+    const auto& prices = *x.rt->prices;
+    const auto& provider = x.to->provider.name;
+    const auto longest = x.rt->settings->sessions.reserve_output_tokens;
+    const bool must_be_priced = x.rt->settings->sessions.refuse_unpriced && x.who->budget->limits_money();
+    bounds out;
+    out.whole = metering::each_batch_request(x.body.view(), [&](std::string_view params) {
+        const auto facts = metering::scan_request(params);
+        if (!facts.complete || !facts.ambiguous_member.empty()) return false;
+        why = check_model_name(x, facts.model);
+        if (!why && must_be_priced && prices.find(provider, facts.model) == nullptr)
+            why = unpriced(facts.model);
+        if (why) return false;
+        if (out.model.empty()) out.model = facts.model;
+        out.mixed = out.mixed || facts.model != out.model;
+        metering::token_counts one;
+        one.input = metering::estimate_input_tokens(facts);
+        one.output = facts.max_tokens.value_or(longest);
+        const auto cost = prices.price(provider, facts.model, batch_tier, one).nano_usd;
+        const auto plus = [](std::int64_t& sum, std::int64_t more) {
+            if (__builtin_add_overflow(sum, more, &sum)) sum = INT64_MAX;
+        };
+        plus(out.worst.input, one.input);
+        plus(out.worst.output, one.output);
+        plus(out.need.nano_usd, cost);
+        return true;
+    });
+    out.need.tokens = out.worst.total();
+    return out;
+}
+
+}  // namespace
+
+failure reserve_batch(exchange& x)
+{
+    auto& budget = *x.who->budget;
+    const auto now = metering::now_us();
+    const bool allowed = x.rt->settings->sessions.unbounded_batches;
+    const auto left = budget.left(now);
+    const bool limited = left.nano_usd || left.tokens;
+    bounds all;
+    if (x.api == config::dialect::anthropic) {
+        failure why;
+        all = bounds_of(x, why);
+        if (why) return why;
+        if (!all.whole && (limited || !x.who->info.models.empty()))
+            return {errc::bad_request, "The batch's requests cannot be read.", {}, 0};
+        // Its results tell one sum, which can't be priced by model.
+        if (all.mixed && left.nano_usd && !allowed) return unbounded("The batch names several models");
+    } else {
+        if (auto f = check_model_name(x, {})) return f;
+        if (limited && !allowed) return unbounded("What a batch of a file may cost is not known");
+    }
+    auto outcome = budget.reserve(all.need, now);
+    if (const auto* refused = std::get_if<metering::refusal>(&outcome))
+        return explain(*refused, now, never_fits(*refused, all.need));
+    x.held = std::get<metering::reservation>(std::move(outcome));
+    if (all.whole) {
+        x.bound = all.worst;
+        x.facts.model = all.model;
+    }
+    return {};
+}
+
+}  // namespace keyhole::proxy

@@ -1,0 +1,169 @@
+"""BUDGET_HOLDS: what is held before a request leaves is what it may cost at most, whatever it says in whosever words; and what is billed has its price."""
+
+import csv
+import io
+import os
+import tempfile
+import unittest
+import urllib.parse
+
+from scripted import World, http
+
+LONG = "arn:aws:bedrock:us-east-1:123456789012:custom-model/amazon.nova-micro-v1:0:128k/abcdefghijkl/very-long-name-of-a-team-and-project-0123456789"
+ARN = "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-sonnet-4-v1:0"
+PRICES = f"""
+[[model]]
+provider = "openai"
+model = "gpt-4o-mini"
+input = "0.15"
+output = "0.60"
+output_audio = "12"
+web_search_per_1000 = "10"
+service_tier.priority = {{ input = "0.25", output = "1.00" }}
+[[model]]
+provider = "openai"
+model = "gpt-image-1"
+input = "5"
+output = "40"
+[[model]]
+provider = "openai"
+model = "gpt-4o-mini-tts"
+input = "0.60"
+output = "12"
+[[model]]
+provider = "anthropic"
+model = "claude"
+input = "3"
+cache_write_5m = "3.75"
+cache_write_1h = "6"
+output = "15"
+web_search_per_1000 = "10"
+[[model]]
+provider = "vertex"
+model = "gemini-2.5-flash"
+input = "0.30"
+output = "2.50"
+[[model]]
+provider = "bedrock"
+model = "{ARN}"
+input = "3"
+output = "15"
+[[model]]
+provider = "bedrock"
+model = "{LONG}"
+input = "1"
+output = "2"
+"""
+ANTHROPIC = [("anthropic-version", "2023-06-01")]
+TEN = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+CHAT = http({"id": "c", "model": "gpt-4o-mini", "choices": [], "usage": TEN})
+MESSAGE = http({"id": "m", "type": "message", "model": "claude", "content": [], "usage": {"input_tokens": 3, "output_tokens": 1}})
+
+
+class Bounds(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        with tempfile.NamedTemporaryFile("w", suffix=".toml", delete=False) as prices:
+            prices.write(PRICES)
+        cls.addClassCleanup(os.unlink, prices.name)
+        cls.world = World({"prices": [{"format": "keyhole", "path": prices.name}]})
+        cls.addClassCleanup(cls.world.close)
+
+    def held(self, path, answer, body, headers=(), limit="usd=100"):
+        """Nano-USD that the row says were reserved."""
+        _, row = self.world.ask("POST", path, answer, body, self.world.keyhole.token(limits=[limit]), headers)
+        return row["reserved_nano_usd"]
+
+    def chat(self, **more):
+        return self.held("/v1/chat/completions", CHAT, {"model": "gpt-4o-mini", "max_tokens": 10, "messages": [], **more})
+
+    def test_only_the_wires_own_member_bounds_an_answer(self):
+        converse = http({"output": {}, "usage": {"inputTokens": 10, "outputTokens": 5, "totalTokens": 15}})
+        generate = http({"modelVersion": "gemini-2.5-flash", "usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": 1, "totalTokenCount": 2}})
+        ollama = http({"model": "l", "done": True, "prompt_eval_count": 1, "eval_count": 1})
+        cases = [("/model/anthropic.claude-3/converse", converse, {"messages": []}, {"max_tokens": 1}, {"inferenceConfig": {"maxTokens": 1}}),
+                 ("/model/anthropic.claude-3/invoke", MESSAGE, {"messages": []}, {"max_gen_len": 1}, {"max_tokens": 1}),
+                 ("/v1beta/models/gemini-2.5-flash:generateContent", generate, {"contents": []}, {"max_tokens": 1}, {"generationConfig": {"maxOutputTokens": 1}}),
+                 ("/api/chat", ollama, {"model": "l", "messages": [], "stream": False}, {"max_tokens": 1}, {"options": {"num_predict": 1}}),
+                 ("/v1/chat/completions", CHAT, {"model": "gpt-4o-mini", "messages": []}, {"max_output_tokens": 1}, {"max_completion_tokens": 1})]
+        for path, answer, body, foreign, own in cases:
+            for member, seen in ((foreign, 402), (own, 200)):
+                token = self.world.keyhole.token(limits=["tokens=200"])
+                got, _ = self.world.ask("POST", path, answer, {**body, **member}, token)
+                self.assertEqual(got.status, seen, (path, member, got.body))
+
+    def test_a_dearer_service_tier_is_held_at_its_price(self):
+        self.assertGreater(self.chat(service_tier="priority"), self.chat() * 1.6)
+        self.assertEqual(self.chat(service_tier="nobody"), self.chat(service_tier="nobuddy"))
+
+    def test_spoken_answers_pictures_and_searches_are_held_at_their_prices(self):
+        self.assertGreater(self.chat(modalities=["text", "audio"]), self.chat() + 10 * 11_000)
+        self.assertGreaterEqual(self.chat(web_search_options={}), self.chat() + 10 * 10_000_000)
+        picture = http({"created": 1, "data": [], "usage": {"input_tokens": 5, "output_tokens": 4160, "total_tokens": 4165}})
+        one = self.held("/v1/images/generations", picture, {"model": "gpt-image-1", "prompt": "x", "max_tokens": 1})
+        four = self.held("/v1/images/generations", picture, {"model": "gpt-image-1", "prompt": "x", "n": 4})
+        self.assertGreater(one, 4160 * 40_000)
+        self.assertGreater(four, one * 3.9)
+
+        def tools(**tool):
+            return {"model": "claude", "max_tokens": 1, "messages": [], "tools": [{"type": "web_search_20250305", "name": "web_search", **tool}]}
+        for tool, searches in (({"max_uses": 20}, 20), ({}, 10)):
+            self.assertGreaterEqual(self.held("/v1/messages", MESSAGE, tools(**tool), ANTHROPIC), searches * 10_000_000)
+
+    def test_inputs_elsewhere_and_cache_writes_are_held(self):
+        image = {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x/y.png"}}]}]}
+        self.assertGreaterEqual(self.chat(**image), 32_000 * 150)
+        inline = {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]}]}
+        self.assertLess(self.chat(**inline), 10_000 * 150)
+        pdf = http({"id": "r", "status": "completed", "model": "gpt-4o-mini", "usage": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}})
+        body = {"model": "gpt-4o-mini", "max_output_tokens": 10, "input": [{"role": "user", "content": [{"type": "input_file", "file_url": "https://x/big.pdf"}]}]}
+        self.assertGreaterEqual(self.held("/v1/responses", pdf, body), 100_000 * 150)
+
+        def cached(control):
+            part = {"type": "text", "text": "word " * 1000, **({"cache_control": control} if control else {})}
+            return self.held("/v1/messages", MESSAGE, {"model": "claude", "max_tokens": 1, "messages": [{"role": "user", "content": [part]}]}, ANTHROPIC)
+        plain, short, long = cached(None), cached({"type": "ephemeral"}), cached({"type": "ephemeral", "ttl": "1h"})
+        self.assertGreater(short, plain * 1.2)
+        self.assertGreater(long, plain * 1.9)
+
+    def test_speech_is_estimated_by_what_is_spoken(self):
+        sound = http(b"\xff\xfb" * 1000, "audio/mpeg")
+        session = self.world.keyhole.session(limits=["usd=0.05"])
+        statuses = []
+        for _ in range(10):
+            got, row = self.world.ask("POST", "/v1/audio/speech", sound, {"model": "gpt-4o-mini-tts", "input": "hello " * 100, "voice": "alloy"}, session["token"])
+            statuses.append(got.status)
+            if row:
+                self.assertEqual((row["source"], row["output_audio"], row["priced"]), ("estimated", 900, 1))
+                self.assertGreaterEqual(row["cost_nano_usd"], 900 * 12_000)
+        self.assertIn(402, statuses)
+
+    def test_long_and_encoded_model_names_find_their_price(self):
+        converse = http({"output": {}, "usage": {"inputTokens": 1000, "outputTokens": 5, "totalTokens": 1005}})
+        for name, cost in ((ARN, 1000 * 3000 + 5 * 15_000), (LONG, 1000 * 1000 + 5 * 2000)):
+            got, row = self.world.ask("POST", f"/model/{urllib.parse.quote(name, safe='')}/converse", converse, {"messages": []}, self.world.keyhole.token(limits=["usd=1"]))
+            self.assertEqual(got.status, 200, got.body)
+            self.assertEqual((row["model"], row["priced"], row["cost_nano_usd"]), (name[:96], 1, cost))
+
+    def test_service_tiers_are_one_whatever_their_case(self):
+        for said, priced in (("ON_DEMAND", 1), ("STANDARD", 1), ("DEFAULT", 1), ("PROVISIONED_THROUGHPUT", 0)):
+            answer = http({"modelVersion": "gemini-2.5-flash", "usageMetadata": {"promptTokenCount": 700, "candidatesTokenCount": 300, "totalTokenCount": 1000, "trafficType": said}})
+            path = "/vertex/v1/projects/p/locations/us/publishers/google/models/gemini-2.5-flash:generateContent"
+            _, row = self.world.ask("POST", path, answer, {"contents": []}, self.world.keyhole.token())
+            self.assertEqual(row["priced"], priced, said)
+
+    def test_a_request_that_never_fits_is_not_told_to_wait(self):
+        for limit in ("tokens/minute=1000", "usd/minute=0.0001", "requests/minute=0", "concurrency=0"):
+            got, _ = self.world.ask("POST", "/v1/chat/completions", CHAT, {"model": "gpt-4o-mini", "max_tokens": 2000, "messages": []}, self.world.keyhole.token(limits=[limit]))
+            self.assertEqual((got.status, got.code, got.get("retry-after"), got.get("x-should-retry")), (402, "budget_exceeded", "", "false"), limit)
+
+    def test_every_model_of_a_fallback_list_must_be_allowed(self):
+        token = self.world.keyhole.token(models=["gpt-4o-mini"])
+        for models, status in ((["gpt-4o-mini", "o1-pro"], 403), (["gpt-4o-mini"], 200)):
+            got, _ = self.world.ask("POST", "/v1/chat/completions", CHAT, {"model": "gpt-4o-mini", "models": models, "messages": []}, token)
+            self.assertEqual(got.status, status)
+
+    def test_a_label_is_no_formula_in_a_spreadsheet(self):
+        self.world.ask("POST", "/v1/chat/completions", CHAT, {"model": "gpt-4o-mini", "messages": []}, self.world.keyhole.token(), [("x-keyhole-run", "=cmd()|'x'")])
+        table = list(csv.DictReader(io.StringIO(self.world.keyhole.cli("usage", "requests", "--csv").stdout)))
+        self.assertIn("'=cmd()|'x'", [row["run"] for row in table])
