@@ -1,11 +1,11 @@
 #include "metering/request_demand.hpp"
 
 #include "metering/json_paths.hpp"
+#include "metering/json_scan.hpp"
 #include "metering/numbers.hpp"
 
 #include <algorithm>
-#include <array>
-#include <span>
+#include <memory>
 
 namespace keyhole::metering {
 
@@ -19,6 +19,7 @@ constexpr std::int64_t picture_tokens = 6'600;
 constexpr std::int64_t speech_tokens_a_byte = 3;
 constexpr std::int64_t most_searches = 1'000;
 constexpr std::int64_t most_answers = 128;
+constexpr std::size_t longest_decoded = 1024 * 1024;  // no speech is longer, and no name
 
 enum class meaning : std::uint8_t {
     bound,
@@ -129,37 +130,52 @@ constexpr member members[] = {
     {"models[]", meaning::model},
 };
 
-interest interest_of(meaning m) noexcept
-{
-    switch (m) {
-    case meaning::place:
-    case meaning::tool:
-    case meaning::search:
-    case meaning::cache:
-        return interest::object;
-    default:
-        return interest::scalar;
-    }
-}
+/// A place in a body, and what stands below it.
+struct place {
+    std::string_view key;
+    std::vector<const member*> members = {};
+    std::vector<place> children = {};           ///< of an object
+    std::unique_ptr<place> elements = nullptr;  ///< of an array
 
-struct compiled_members {
-    path_tree tree;
-    std::vector<std::vector<const member*>> by_path;
+    const place* child(const json_string& name) const
+    {
+        for (const place& p : children)
+            if (name.escaped ? json_key_is(name, p.key) : name.raw == p.key) return &p;
+        return nullptr;
+    }
+    place& make_child(std::string_view name)
+    {
+        const auto found = std::ranges::find(children, name, &place::key);
+        return found != children.end() ? *found : children.emplace_back(place{.key = name});
+    }
+    place& make_elements()
+    {
+        if (!elements) elements = std::make_unique<place>();
+        return *elements;
+    }
 };
 
-const compiled_members& compiled_table()
+const place& table()
 {
-    static const compiled_members all = [] {
-        compiled_members out;
+    static const place root = [] {
+        place out;
         for (const member& m : members) {
-            const path_id id = out.tree.add(m.path, interest_of(m.what));
-            if (out.by_path.size() <= id) out.by_path.resize(std::size_t{id} + 1);
-            out.by_path[id].push_back(&m);
+            place* at = &out;
+            std::string_view path = m.path;
+            while (!path.empty()) {
+                const auto dot = path.find('.');
+                std::string_view step = path.substr(0, dot);
+                path.remove_prefix(dot == path.npos ? path.size() : dot + 1);
+                const bool array = step.ends_with("[]");
+                if (array) step.remove_suffix(2);
+                at = &at->make_child(step);
+                if (array) at = &at->make_elements();
+            }
+            at->members.push_back(&m);
         }
-        out.by_path.resize(out.tree.size());
         return out;
     }();
-    return all;
+    return root;
 }
 
 char lower(char c) noexcept
@@ -172,33 +188,78 @@ bool is(std::string_view text, std::string_view name) noexcept
     return std::ranges::equal(text, name, {}, lower);
 }
 
-class gatherer final : public json_sink {
+class gatherer {
 public:
     gatherer(wire w, std::string_view model, request_demand& into) : wire_(w), model_(model), out_(into) {}
 
-    void on_document_end(bool) override {}
-    void on_begin(path_id id) override
+    /// Walks the value at the cursor; what no member names is stepped over. Goes no deeper than the table.
+    bool walk(json_cursor& at, const place& here)
     {
-        each(id, [this](const member& m) { begin(m); });
-    }
-    void on_end(path_id id) override
-    {
-        each(id, [this](const member& m) {
-            if (m.what == meaning::tool && searches_) add_searches(uses_.value_or(search_allowance));
-        });
-    }
-    void on_scalar(path_id id, const json_scalar& value) override
-    {
-        each(id, [&](const member& m) { scalar(m, value); });
+        at.skip_space();
+        if (at.done()) return false;
+        if (at.peek() == '{') return walk_object(at, here);
+        if (at.peek() == '[') return here.elements ? walk_array(at, *here.elements) : at.skip_value();
+        return here.members.empty() ? at.skip_value() : read_scalar(at, here);
     }
 
 private:
-    template <class F>
-    void each(path_id id, F&& f)
+    bool walk_object(json_cursor& at, const place& here)
     {
-        for (const member* m : compiled_table().by_path[id]) {
-            const bool here = m->of == wire::none || m->of == wire_;
-            if (here && (m->family.empty() || model_.find(m->family) != std::string_view::npos)) f(*m);
+        if (here.members.empty() && here.children.empty()) return at.skip_value();
+        each(here, [this](const member& m) { begin(m); });
+        const bool whole = at.read_members([&](const json_member& m) {
+            const place* below = here.child(m.key);
+            return below != nullptr ? walk(at, *below) : at.skip_value();
+        });
+        each(here, [this](const member& m) {
+            if (m.what == meaning::tool && searches_) add_searches(uses_.value_or(search_allowance));
+        });
+        return whole;
+    }
+    bool walk_array(json_cursor& at, const place& element)
+    {
+        at.skip_byte();
+        at.skip_space();
+        if (!at.done() && at.peek() == ']') {
+            at.skip_byte();
+            return true;
+        }
+        while (walk(at, element)) {
+            at.skip_space();
+            if (at.done()) return false;
+            const char next = at.peek();
+            at.skip_byte();
+            if (next != ',') return next == ']';
+        }
+        return false;
+    }
+    bool read_scalar(json_cursor& at, const place& here)
+    {
+        json_scalar value;
+        const std::size_t from = at.offset();
+        if (at.peek() != '"') {
+            if (!at.skip_value()) return false;
+            value.text = at.since(from);
+            const char first = value.text.empty() ? ' ' : value.text.front();
+            if (first == '-' || (first >= '0' && first <= '9')) value.kind = json_scalar::type::number;
+        } else {
+            json_string text;
+            if (!at.read_string(text)) return false;
+            text_.clear();
+            if (text.escaped) decode_json_string(text.raw, longest_decoded, text_);
+            value.kind = json_scalar::type::string;
+            value.text = text.escaped ? std::string_view(text_) : text.raw;
+            value.length = value.text.size();
+        }
+        each(here, [&](const member& m) { scalar(m, value); });
+        return true;
+    }
+    template <class F>
+    void each(const place& here, F&& f)
+    {
+        for (const member* m : here.members) {
+            const bool of_wire = m->of == wire::none || m->of == wire_;
+            if (of_wire && (m->family.empty() || model_.find(m->family) != std::string_view::npos)) f(*m);
         }
     }
     void add_searches(std::int64_t n)
@@ -273,6 +334,7 @@ private:
     wire wire_;
     std::string_view model_;
     request_demand& out_;
+    std::string text_;  ///< of a string with escapes
     bool searches_ = false;
     std::optional<std::int64_t> uses_;
 };
@@ -282,10 +344,8 @@ private:
 request_demand demand_of(wire w, std::string_view model, std::string_view body)
 {
     request_demand out;
-    gatherer sink(w, model, out);
-    json_reader reader(compiled_table().tree, sink);
-    reader.feed(body);
-    reader.finish();
+    json_cursor at{body};
+    gatherer(w, model, out).walk(at, table());
     switch (w) {
     case wire::openai_embeddings:
     case wire::openai_moderations:

@@ -7,6 +7,7 @@
 #include "metering/ledger.hpp"
 #include "metering/meter.hpp"
 #include "metering/record.hpp"
+#include "metering/request_demand.hpp"
 #include "metering/request_facts.hpp"
 #include "proxy/body_bytes.hpp"
 #include "proxy/connection.hpp"
@@ -48,6 +49,7 @@ struct exchange {
     std::optional<std::int64_t> counted_input;  ///< its tokens, where it was counted and let go
     bool body_read = false;                     ///< nothing of the request is left on the connection
     metering::request_facts facts;
+    std::unique_ptr<metering::request_demand> asked;  ///< of a body that was read through beside the worker
     std::optional<metering::body_edit> edit;
 
     // what it means

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <memory>
 #include <utility>
 
 namespace keyhole::proxy {
@@ -139,7 +140,12 @@ task<failure> read_through_aside(exchange& x)
 {
     auto& home = x.agent.home();
     failure found;
-    std::function<void()> work = [&x, &found] { found = read_through(x); };
+    std::function<void()> work = [&x, &found] {
+        found = read_through(x);
+        if (found || !x.facts.is_object) return;
+        x.asked = std::make_unique<metering::request_demand>(
+            metering::demand_of(x.way->wire, x.facts.model, x.body.view()));
+    };
     x.agent.limit().rest();
     co_await home.aside().run(home.io().get_executor(), std::move(work));
     co_return found;

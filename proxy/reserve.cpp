@@ -78,8 +78,11 @@ failure reserve(exchange& x)
     const auto left = budget.left(now);
     // Only limits need the second look through the body.
     const bool limited = left.nano_usd || left.tokens || !x.who->info.models.empty();
-    auto asked = metering::demand_of(route.wire, model,
-                                     limited && x.facts.is_object ? x.body.view() : std::string_view());
+    auto asked = limited && x.asked
+                     ? *x.asked
+                     : metering::demand_of(route.wire, model,
+                                           limited && x.facts.is_object ? x.body.view() : std::string_view());
+    x.asked.reset();
     if (!limited) {
         if (!asked.output) asked.output = x.facts.max_tokens;
         asked.answers = std::clamp<std::int64_t>(x.facts.choices, 1, 128);
