@@ -2,6 +2,7 @@
 // Thread rule: one owner.
 #pragma once
 
+#include "metering/compiled_wire.hpp"
 #include "metering/json_paths.hpp"
 #include "metering/meter.hpp"
 #include "metering/wires.hpp"
@@ -14,13 +15,6 @@
 #include <vector>
 
 namespace keyhole::metering {
-
-struct path_action;
-
-/// A wire's rules as one path tree. Built once a wire.
-struct compiled_wire;
-const compiled_wire& compiled(wire w);
-const path_tree& paths_of(const compiled_wire& w) noexcept;
 
 class answer_facts final : public json_sink {
 public:

@@ -121,7 +121,7 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
         , by_line{rules_of(w).lines && head.status < 400}
         , said{promise_of(head.content_type)}
         , facts{w, head.status}
-        , reader{paths_of(compiled(w)), facts}
+        , reader{compiled(w).tree, facts}
         , events{*this}
         , messages{*this}
     {
@@ -233,7 +233,7 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
                 last_form = 0;
                 n = events.feed_event(bytes);
                 if (whole && events.between_events())
-                    known.learn_event(bytes.substr(0, n), paths_of(compiled(format)));
+                    known.learn_event(bytes.substr(0, n), compiled(format).tree);
             }
             bytes.remove_prefix(n);
         }
@@ -245,7 +245,7 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
         auto& known = known_events::documents_of(format);
         const std::size_t n = known.take(bytes, reader, facts, last_form);
         reader.feed(bytes.substr(n));
-        if (n == 0 && reader.idle()) known.learn_document(bytes, paths_of(compiled(format)));
+        if (n == 0 && reader.idle()) known.learn_document(bytes, compiled(format).tree);
     }
 
     /// One document a line; a line that is no JSON costs only itself.

@@ -81,7 +81,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 {
     if (size < 1) return 0;
     const auto format = static_cast<wire>(data[0] % (static_cast<unsigned>(wire::watsonx) + 1));
-    const path_tree& tree = paths_of(compiled(format));
+    const path_tree& tree = compiled(format).tree;
     std::string rest{data + 1, data + size};
     std::string parts[3];
     for (auto& part : parts) {
