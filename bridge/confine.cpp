@@ -30,7 +30,8 @@ constexpr long allowed[] = {
     SYS_getegid,  // for messages
 #if defined(__x86_64__)
     SYS_epoll_wait,    SYS_poll,
-    SYS_nanosleep,     SYS_stat,  // the older forms that the C library may use
+    SYS_nanosleep,     SYS_stat,
+    SYS_lstat,  // the older forms that the C library may use
 #endif
 };
 

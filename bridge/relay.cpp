@@ -206,6 +206,10 @@ void relay::on_accept(const sys::unique_fd& listener)
             accepted(fd);
             continue;
         }
+        if ((errno == EMFILE || errno == ENFILE) && !resting_.empty()) {
+            close(*resting_.front());
+            continue;
+        }
         if ((errno == EMFILE || errno == ENFILE) && accept_on_reserve(listener)) continue;
         switch (errno) {
         case EAGAIN:
@@ -279,6 +283,9 @@ void relay::accepted(int fd, bool is_last)
         refuse(c, make_refusal(explain_upstream(settings_.socket, EMFILE)));
         return;
     }
+    // Nothing ends a connection that rests but its agent: where places run short, the one that has rested
+    // longest makes room.
+    if (open_ - lingering_now_ > settings_.max_connections && !resting_.empty()) close(*resting_.front());
     if (open_ - lingering_now_ > settings_.max_connections) {
         refuse(c, make_refusal({"too_many_connections",
                                 "all " + std::to_string(settings_.max_connections) +

@@ -37,7 +37,8 @@ sys::unique_fd connect_upstream(const std::string& path) noexcept
 {
     // A link could lead to any socket of whoever runs the bridge: the path is the socket, or nothing.
     struct stat info{};
-    if (::lstat(path.c_str(), &info) == 0 && S_ISLNK(info.st_mode)) {
+    if (::lstat(path.c_str(), &info) != 0) return {};
+    if (S_ISLNK(info.st_mode)) {
         errno = ELOOP;
         return {};
     }

@@ -322,7 +322,9 @@ void budget::replace_limits(std::vector<limit> limits, std::int64_t now_us,
     lock.lock();
     // What settled while the ledger was asked may or may not be in its answer: counted, rather twice than
     // never.
-    const tally meanwhile{settled_.nano_usd - before.nano_usd, settled_.tokens - before.tokens,
+    // (Less than nothing, where an estimate was given back: the ledger's answer lacks it already, or may.)
+    const tally meanwhile{std::max<wide>(settled_.nano_usd - before.nano_usd, 0),
+                          std::max<wide>(settled_.tokens - before.tokens, 0),
                           settled_.requests - before.requests};
     for (std::size_t i = 0; i < limits.size(); ++i) {
         const limit& l = limits[i];

@@ -95,6 +95,8 @@ public:
     /// Over this budget and its parents; units without a limit are nullopt.
     remaining left(std::int64_t now_us) const;
     bool limits_money() const noexcept;
+    /// What it shares limits with; nullptr: nothing.
+    const std::shared_ptr<budget>& parent() const noexcept { return parent_; }
     /// This budget's own limits as they stand (its parents' are not in it).
     std::vector<limit_state> state(std::int64_t now_us) const;
     /// Other limits from now on; what is in flight stays held. `used` tells what the ledger holds for a

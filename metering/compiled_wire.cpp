@@ -72,7 +72,8 @@ void add_fact(compiled_wire& w, const fact_place& f)
     }
 }
 
-steadiness steady(const std::vector<path_action>& actions) noexcept
+/// `tier_stands_alone`: nothing else in an answer decides whether a tier counts.
+steadiness steady(const std::vector<path_action>& actions, bool tier_stands_alone) noexcept
 {
     const auto says = [](std::initializer_list<fact> what) {
         return [what](const path_action& a) {
@@ -80,8 +81,9 @@ steadiness steady(const std::vector<path_action>& actions) noexcept
         };
     };
     if (std::ranges::all_of(actions, says({fact::model, fact::id}))) return steadiness::first_counts;
-    return std::ranges::all_of(actions, says({fact::service_tier})) ? steadiness::last_counts
-                                                                    : steadiness::none;
+    return tier_stands_alone && std::ranges::all_of(actions, says({fact::service_tier}))
+               ? steadiness::last_counts
+               : steadiness::none;
 }
 
 compiled_wire compile(wire id)
@@ -96,8 +98,10 @@ compiled_wire compile(wire id)
     for (const fact_place& f : error_facts)
         add_fact(w, f);
     w.actions.resize(w.tree.size());
+    const bool alone =
+        std::ranges::find(w.rules->facts, fact::speed, &fact_place::what) == w.rules->facts.end();
     for (std::size_t i = 0; i < w.actions.size(); ++i)
-        w.tree.mark(static_cast<path_id>(i), steady(w.actions[i]));
+        w.tree.mark(static_cast<path_id>(i), steady(w.actions[i], alone));
     return w;
 }
 

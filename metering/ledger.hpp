@@ -123,6 +123,7 @@ public:
         /// The sum of what stands for it until then.
         struct estimate {
             std::string session;
+            std::string account;
             std::int64_t nano_usd = 0;
             std::int64_t tokens = 0;
             std::int64_t ended_us = 0;

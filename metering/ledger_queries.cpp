@@ -431,8 +431,8 @@ ledger::object_usage usage_of(const std::string& path, std::string_view answer_i
     }
     for (const record& r : waiting) {
         if (r.source == usage_source::estimated)
-            out.estimates.push_back({std::string(r.session.view()), r.cost_nano_usd,
-                                     r.counts.total() + r.beyond.total(), r.ended_us});
+            out.estimates.push_back({std::string(r.session.view()), std::string(r.account.view()),
+                                     r.cost_nano_usd, r.counts.total() + r.beyond.total(), r.ended_us});
         else if (r.source != usage_source::none)
             out.final = true;
     }

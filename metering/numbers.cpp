@@ -77,7 +77,7 @@ std::optional<std::int64_t> whole_decimal(std::string_view text) noexcept
         if (written.starts_with('+')) written.remove_prefix(1);
         const char* const end = written.data() + written.size();
         const auto [rest, error] = std::from_chars(written.data(), end, exponent);
-        if (rest != end || error != std::errc{} || std::abs(exponent) > 1000) return std::nullopt;
+        if (rest != end || error != std::errc{} || exponent > 1000 || exponent < -1000) return std::nullopt;
     }
     const auto digit = [&](std::size_t i) { return i < point ? whole[i] : fraction[i - point]; };
     const std::int64_t digits = static_cast<std::int64_t>(whole.size() + fraction.size());

@@ -295,20 +295,20 @@ const model_price* price_table::find(std::string_view provider, std::string_view
 }
 
 cost price_table::price(std::string_view provider, std::string_view model, std::string_view service_tier,
-                        const token_counts& counts) const
+                        const token_counts& counts, bill of) const
 {
     const model_price* m = find(provider, model);
     if (m == nullptr) return {};
     const rates* at = &m->standard;
     const auto* service_tiers = &m->service_tiers;
+    const std::string tier = normal_tier(service_tier);
     for (const context_tier& t : m->tiers) {
-        if (counts.all_input() <= t.above_input_tokens) break;
+        if (of == bill::many_requests || counts.all_input() <= t.above_input_tokens) break;
         at = &t.at;
         service_tiers = &t.service_tiers;
     }
     // Searches that were made and have no price are not free.
     const auto knows = [&](const rates& r) { return counts.web_searches <= 0 || r.web_search >= 0; };
-    const std::string tier = normal_tier(service_tier);
     if (is_standard(tier)) return {total_cost(*at, counts), knows(*at)};
     if (const rates* named = tier_of(*service_tiers, tier))
         return {total_cost(*named, counts), knows(*named)};

@@ -60,6 +60,8 @@ struct cost {
     bool priced = false;
 };
 
+enum class bill : std::uint8_t { one_request, many_requests };
+
 class price_table {
 public:
     /// The table that ships with Keyhole (current models of OpenAI and Anthropic).
@@ -74,9 +76,10 @@ public:
 
     /// nullptr: unpriced.
     const model_price* find(std::string_view provider, std::string_view model) const;
-    /// The answered model's price, else the requested one's. Rounds half up once, at the end.
+    /// The answered model's price, else the requested one's. Rounds half up once, at the end. A sum of many
+    /// requests says nothing of how long each was: it has no context tier.
     cost price(std::string_view provider, std::string_view model, std::string_view service_tier,
-               const token_counts& counts) const;
+               const token_counts& counts, bill of = bill::one_request) const;
     /// What a request may cost at most: at the dearest of the rates that its answer may be billed at (the
     /// standard and the asked service tier, each context tier that its input may reach, the dearest buckets
     /// its tokens may fall into).

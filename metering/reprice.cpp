@@ -22,24 +22,26 @@ std::int64_t change(const repriced& r) noexcept
     return std::abs(r.nano_usd - r.booked_nano_usd);
 }
 
+}  // namespace
+
 bool is_batch(wire w) noexcept
 {
-    return w == wire::anthropic_batch_results || w == wire::openai_batch_results;
+    return w == wire::anthropic_batch_results || w == wire::openai_batch || w == wire::openai_batch_results;
 }
-
-}  // namespace
 
 cost price_of(const record& r, const price_table& prices)
 {
     if (r.source == usage_source::none) return {};
     const bool answered = prices.find(r.provider.view(), r.answered_model.view()) != nullptr;
     const std::string_view model = answered ? r.answered_model.view() : r.model.view();
-    cost sum = prices.price(r.provider.view(), model, r.service_tier.view(), r.counts);
+    const bool estimated_batch = r.format == wire::none && r.service_tier.view() == "batch";
+    const bill of = is_batch(r.format) || estimated_batch ? bill::many_requests : bill::one_request;
+    cost sum = prices.price(r.provider.view(), model, r.service_tier.view(), r.counts, of);
     if (r.beyond.total() == 0) {
         if (r.beyond_model.empty() || !is_batch(r.format)) return sum;
         // A batch of several models tells one sum: at the dearer of two rates, and marked.
         const cost other =
-            prices.price(r.provider.view(), r.beyond_model.view(), r.service_tier.view(), r.counts);
+            prices.price(r.provider.view(), r.beyond_model.view(), r.service_tier.view(), r.counts, of);
         return {std::max(sum.nano_usd, other.nano_usd), false};
     }
     // A request of its own for the provider's bill: its context tier is its own input's.

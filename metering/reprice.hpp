@@ -13,6 +13,9 @@
 
 namespace keyhole::metering {
 
+/// Whose rows tell the sum of many requests.
+bool is_batch(wire w) noexcept;
+
 /// What `r` costs by `prices`, with what is billed beside its counts; no cost where its usage is not known.
 cost price_of(const record& r, const price_table& prices);
 

@@ -293,8 +293,11 @@ private:
         const auto number = value.kind == json_scalar::type::number ? parse_count(value.text) : std::nullopt;
         switch (m.what) {
         case meaning::bound:
-            // Two names for it: the larger one counts, since the provider reads either.
+            // Two names for it: the larger one counts, since the provider reads either. Below zero (Ollama,
+            // llama.cpp): without an end.
+            if (number && *number < 0) endless_ = true;
             if (number) out_.output = std::max(out_.output.value_or(0), *number);
+            if (endless_) out_.output.reset();
             break;
         case meaning::answers:
             if (number) out_.answers = std::clamp(*number, out_.answers, most_answers);
@@ -336,6 +339,7 @@ private:
     request_demand& out_;
     std::string text_;  ///< of a string with escapes
     bool searches_ = false;
+    bool endless_ = false;
     std::optional<std::int64_t> uses_;
 };
 

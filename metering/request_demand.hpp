@@ -1,6 +1,6 @@
 // What one request may use at most, as its own wire reads it: only members that the wire's API knows bound
 // the answer, and what stands elsewhere (an image by its URL, a server's searches) is counted with an
-// allowance. For reservations, never for billing; read only where a session is limited. Thread rule: pure.
+// allowance. For reservations, and for what speech that nobody counted was asked to say. Thread rule: pure.
 #pragma once
 
 #include "metering/usage.hpp"

@@ -4,7 +4,6 @@
 #include "metering/best_known.hpp"
 #include "metering/estimate.hpp"
 #include "metering/reprice.hpp"
-#include "metering/request_demand.hpp"
 #include "proxy/exchange.hpp"
 #include "proxy/stored_usage.hpp"
 
@@ -23,9 +22,9 @@ std::string_view label_or(const session& s, std::string_view name, std::string_v
 void take_speech(exchange& x, metering::record& row)
 {
     if (x.way->path != "/audio/speech" || row.bytes_out == 0) return;
-    const auto spoken = metering::demand_of(row.format, row.model.view(), x.body.view()).spoken_bytes;
-    row.counts.input = metering::estimate_input(row.format, x.body.view());
-    row.counts.output_audio = spoken + spoken / 2;
+    row.counts.input =
+        x.counted_input ? *x.counted_input : metering::estimate_input(row.format, x.body.view());
+    row.counts.output_audio = x.spoken_bytes + x.spoken_bytes / 2;
     row.source = metering::usage_source::estimated;
 }
 
@@ -61,7 +60,8 @@ void take_usage(exchange& x, metering::record& row, bool complete)
                                        .counted_input = x.counted_input});
     row.counts = known.counts;
     row.source = known.source;
-    if (row.source == metering::usage_source::none) take_speech(x, row);
+    if (row.source == metering::usage_source::none || row.source == metering::usage_source::estimated)
+        take_speech(x, row);
 }
 
 /// The provider has the whole request and works on it, but its answer was not waited for: the input is billed

@@ -1,9 +1,11 @@
 // Step 5: the body, bounded, and what must be known of it. JSON is scanned in one pass, never built into a
 // tree, never changed but for the one documented insertion. File uploads are not held: forward.cpp sends them
 // on as they come.
+#include "metering/numbers.hpp"
 #include "proxy/exchange.hpp"
 #include "proxy/http/chunked.hpp"
 #include "proxy/http/multipart.hpp"
+#include "proxy/stored_usage.hpp"
 
 #include <algorithm>
 #include <functional>
@@ -111,7 +113,22 @@ failure read_json(exchange& x)
     // What the path names is what the provider reads.
     if (!x.named.model.empty()) x.facts.model = decoded(x.named.model);
     x.facts.stream = x.facts.stream || streams_by_path(*x.way);
+    // Needed at the end of an answer, when a short body may have gone.
+    if (x.way->objects == object_rule::makes) x.background = asks_background(x.body.view());
+    if (x.way->path == "/audio/speech")
+        x.spoken_bytes = metering::demand_of(x.way->wire, x.facts.model, x.body.view()).spoken_bytes;
     return {};
+}
+
+/// How many pictures a form asks for; what cannot be read is the most that the API makes.
+std::int64_t pictures_of(const exchange& x)
+{
+    constexpr std::int64_t most = 10;
+    if (x.way->wire != metering::wire::openai_images) return 1;
+    const auto form = http::read_form_text(x.head.get("content-type"), x.body.view(), "n");
+    if (form.result == http::form_text::verdict::unclear) return most;
+    if (form.value.empty()) return 1;
+    return std::clamp<std::int64_t>(metering::parse_count(form.value).value_or(most), 1, most);
 }
 
 /// The form's model. NO_WAY_AROUND: a form that two readers could read differently goes no further.
@@ -125,6 +142,7 @@ failure read_form(exchange& x)
     if (form.result == http::form_text::verdict::unclear)
         return {errc::bad_request, std::string("The form cannot be read: ") + form.why + '.', {}, 0};
     x.facts.model = std::move(form.value);
+    x.facts.choices = pictures_of(x);
     x.facts.text_bytes = 1024;
     x.facts.blobs = 1;
     return {};

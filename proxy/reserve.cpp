@@ -83,6 +83,7 @@ failure reserve(exchange& x)
                      : metering::demand_of(route.wire, model,
                                            limited && x.facts.is_object ? x.body.view() : std::string_view());
     x.asked.reset();
+    if (route.body == body_kind::multipart) asked.answers = x.facts.choices;
     if (!limited) {
         if (!asked.output) asked.output = x.facts.max_tokens;
         asked.answers = std::clamp<std::int64_t>(x.facts.choices, 1, 128);
@@ -127,7 +128,6 @@ failure reserve(exchange& x)
         need.tokens = std::min(need.tokens, rest.tokens.value_or(need.tokens));
         if (need.nano_usd >= least.nano_usd && need.tokens >= least.tokens) {
             outcome = budget.reserve(need, now);
-            x.bound = worst_for(std::min(output, short_answer_tokens));
         }
     }
     if (const auto* refused = std::get_if<metering::refusal>(&outcome))

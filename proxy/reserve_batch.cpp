@@ -2,6 +2,7 @@
 // together is held when it is made and stays booked until the results are read; a batch whose requests can't
 // be seen (OpenAI's stand in a file) is refused where money or tokens are limited.
 #include "metering/batch_requests.hpp"
+#include "metering/request_demand.hpp"
 #include "proxy/reserving.hpp"
 
 #include <algorithm>
@@ -13,6 +14,7 @@ namespace keyhole::proxy {
 namespace {
 
 constexpr std::string_view batch_tier = "batch";
+constexpr std::int64_t most_output = 1'000'000;  // of a model that has no entry; none writes more
 
 failure unbounded(const std::string& why)
 {
@@ -51,8 +53,12 @@ bounds bounds_of(exchange& x, failure& why)
         if (out.model.empty()) out.model = facts.model;
         out.mixed = out.mixed || facts.model != out.model;
         metering::token_counts one;
-        one.input = metering::estimate_input_tokens(facts);
-        one.output = facts.max_tokens.value_or(longest);
+        const auto asked = metering::demand_of(metering::wire::anthropic_messages, facts.model, params);
+        one.input = metering::estimate_input_tokens(facts) + asked.input_elsewhere;
+        one.web_searches = asked.searches;
+        one.output = std::min(asked.output.value_or(longest), most_output);
+        if (const auto* price = prices.find(provider, facts.model); price && price->max_output_tokens > 0)
+            one.output = std::min(one.output, price->max_output_tokens);
         const auto cost = prices.price(provider, facts.model, batch_tier, one).nano_usd;
         const auto plus = [](std::int64_t& sum, std::int64_t more) {
             if (__builtin_add_overflow(sum, more, &sum)) sum = INT64_MAX;

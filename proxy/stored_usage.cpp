@@ -2,6 +2,7 @@
 
 #include "metering/best_known.hpp"
 #include "metering/json_scan.hpp"
+#include "metering/reprice.hpp"
 #include "proxy/exchange.hpp"
 
 #include <algorithm>
@@ -21,7 +22,22 @@ bool is_final(std::string_view state) noexcept
     return std::ranges::find(final, state) != final.end();
 }
 
-/// `"background": true` of a request body.
+void forget(metering::record& row)
+{
+    row.counts = {};
+    row.beyond = {};
+    row.source = usage_source::none;
+    row.provider_cost_nano_usd = 0;
+}
+
+bool claim(exchange& x, std::string_view what)
+{
+    return x.agent.home().shared().adopted.claim(x.to->provider.name + '\n' + std::string(what) +
+                                                 x.stored_id);
+}
+
+}  // namespace
+
 bool asks_background(std::string_view body)
 {
     metering::json_cursor at{body};
@@ -38,35 +54,14 @@ bool asks_background(std::string_view body)
     return asks;
 }
 
-void forget(metering::record& row)
-{
-    row.counts = {};
-    row.beyond = {};
-    row.source = usage_source::none;
-    row.provider_cost_nano_usd = 0;
-}
-
-bool claim(exchange& x, std::string_view what)
-{
-    return x.agent.home().shared().adopted.claim(x.to->provider.name + '\n' + std::string(what) +
-                                                 x.stored_id);
-}
-
-bool is_batch(metering::wire w) noexcept
-{
-    using metering::wire;
-    return w == wire::anthropic_batch_results || w == wire::openai_batch || w == wire::openai_batch_results;
-}
-
-}  // namespace
-
 bool is_made_whole(exchange& x, metering::record& row, const metering::reading& seen, bool complete)
 {
     if (x.way->objects != object_rule::makes || !x.way->counts || row.status >= 300) return true;
     const bool batch = row.format == metering::wire::none;
     const bool finished = row.source == usage_source::provider && is_final(seen.state);
-    const bool goes_on = batch || (complete && !is_final(seen.state)) ||
-                         (!complete && !finished && asks_background(x.body.view()));
+    // A stream that ends without its last word has broken off, unless it was to go on by itself.
+    const bool unfinished = complete && !is_final(seen.state) && (!row.stream || x.background);
+    const bool goes_on = batch || unfinished || (!complete && !finished && x.background);
     if (!goes_on) return true;
     forget(row);
     if (x.bound.total() == 0) return false;
@@ -78,11 +73,14 @@ bool is_made_whole(exchange& x, metering::record& row, const metering::reading& 
 
 void take_stored(exchange& x, metering::record& row, const metering::reading& seen, bool complete)
 {
-    if (is_batch(row.format)) row.service_tier = "batch";
+    if (metering::is_batch(row.format)) row.service_tier = "batch";
     const bool told = row.source != usage_source::none && row.counts.total() + row.beyond.total() != 0;
-    const bool last_word = complete && is_final(seen.state);
-    // A failure that tells no usage is not billed; what was cancelled without a word stays estimated.
-    const bool ends = last_word && (told || seen.state == "failed");
+    // A part of it (a range), or one that could not be read to its end, is not the last word.
+    const bool last_word = complete && is_final(seen.state) && row.status == 200 && !seen.damaged;
+    // A failure that tells no usage is not billed, nor are results in which every request failed; what was
+    // cancelled without a word stays estimated.
+    const bool ends = last_word && (told || seen.state == "failed" ||
+                                    row.format == metering::wire::anthropic_batch_results);
     if (!x.stored_id.empty() && !x.stored.final && ends && claim(x, {})) {
         row.answer_id = x.stored_id;
         row.settles_estimate = true;
@@ -107,8 +105,10 @@ void give_back_estimates(exchange& x, bool settled)
     if (!settled) return;
     auto& registry = x.agent.home().shared().registry;
     for (const auto& e : x.stored.estimates) {
-        if (const auto maker = registry.find_id(e.session))
-            maker->budget->give_back(e.nano_usd, e.tokens, e.ended_us);
+        auto whose = x.who->info.account == e.account ? x.who->budget->parent() : nullptr;
+        if (const auto maker = registry.find_id(e.session)) whose = maker->budget;
+        if (whose)
+            whose->give_back(e.nano_usd, e.tokens, e.ended_us);  // of a maker that is gone: its account
     }
 }
 

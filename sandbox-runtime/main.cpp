@@ -212,7 +212,7 @@ int prepare_and_run(int argc, char** argv, char** envp, const std::string& given
             "the variable " + name +
                 " holds what looks like a provider's real key; a sandbox must not have one. Give it to the "
                 "proxy instead, or name it in KEYHOLE_ALLOW_SECRETS if the agent is meant to hold it");
-    if (taken.source == token_source::file && !hide_token_file(s))
+    if (!hide_token_file(s))  // wherever the token came from
         return stop(
             sys::exit_configuration,
             s.token_file +

@@ -40,27 +40,30 @@ int add_to_passwd(const std::string& line, bool after_newline) noexcept
 // Where glibc's module for extra users looks; in our images a link to a place on a tmpfs.
 constexpr const char* extra_users = "/var/lib/extrausers";
 
+/// Empty: no link.
 std::string target_of(const char* link)
 {
     std::array<char, 256> target{};
     const ssize_t n = ::readlink(link, target.data(), target.size() - 1);
-    return n > 0 ? std::string(target.data(), static_cast<std::size_t>(n)) : std::string(link);
+    return {target.data(), n > 0 ? static_cast<std::size_t>(n) : 0};
 }
 
-// True once the file of extra users has the line. The directory is made here or was made by this user: in a
-// /tmp that others share, nobody else's is written into and no link is followed.
-bool add_to_extra_users(const std::string& line) noexcept
+// True once the file of extra users has the line. Only where the image says by a link that the place is ours:
+// users of somebody else's are left alone. The directory is made here or was made by this user: in a /tmp
+// that others share, nobody else's is written into and no link is followed.
+bool add_to_extra_users(const std::string& line)
 {
     struct stat info{};
-    if (::lstat(extra_users, &info) != 0) return false;
     const std::string where = target_of(extra_users);
+    if (where.empty()) return false;
     ::mkdir(where.c_str(), 0755);
     const sys::unique_fd directory(::open(where.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!directory || ::fstat(directory.get(), &info) != 0 || info.st_uid != ::geteuid() ||
         (info.st_mode & 022) != 0)
         return false;
-    ::fchmod(directory.get(), 0755);  // whatever the umask
-    constexpr int flags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC;
+    ::fchmod(directory.get(), 0755);                         // whatever the umask
+    if (read_passwd(extra_users_file) == line) return true;  // from this container's last start
+    constexpr int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
     const sys::unique_fd file(::openat(directory.get(), "passwd", flags, 0644));
     return file && ::fchmod(file.get(), 0644) == 0 &&
            ::write(file.get(), line.data(), line.size()) == static_cast<ssize_t>(line.size());

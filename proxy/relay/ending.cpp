@@ -77,9 +77,9 @@ std::string_view cut_error(const relaying& r)
 
 void hang_up(relaying& r)
 {
-    if (r.hung_up) return;
-    r.hung_up = true;
     auto& x = r.x;
+    if (r.hung_up || x.accounted) return;  // with its row written, nothing is left to read on for
+    r.hung_up = true;
     auto& shared = r.c.home().shared();
     if (x.meter && x.meter->so_far().terminal) {
         r.c.limit().expect(waiting_for::drain,

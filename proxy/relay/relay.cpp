@@ -12,7 +12,9 @@ namespace {
 
 void note_progress(relaying& r)
 {
-    // What a kill -9 would leave: the journal slot is kept current with the best-known usage.
+    // What a kill -9 would leave: the journal slot is kept current with the best-known usage. Of what was
+    // made before, only the whole is billed.
+    if (r.x.way->objects == object_rule::uses) return;
     auto& row = r.x.row();
     const auto& seen = r.x.meter->so_far();
     if (row.counts == seen.counts) return;

@@ -2,8 +2,11 @@
 
 import csv
 import io
+import json
 import os
+import select
 import tempfile
+import time
 import unittest
 import urllib.parse
 
@@ -137,6 +140,27 @@ class Bounds(unittest.TestCase):
                 self.assertEqual((row["source"], row["output_audio"], row["priced"]), ("estimated", 900, 1))
                 self.assertGreaterEqual(row["cost_nano_usd"], 900 * 12_000)
         self.assertIn(402, statuses)
+
+    def test_speech_is_billed_however_long_its_sound_takes_and_when_the_agent_leaves(self):
+        """The request's text is let go a second after it was sent."""
+        def sounding(seconds, ends):
+            def answer(connection):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nContent-Length: 40000\r\n\r\n" + bytes(2000))
+                over = time.monotonic() + seconds
+                while time.monotonic() < over:
+                    connection.sendall(bytes(100))
+                    select.select([], [], [], 0.1)  # a voice's pace
+                if ends:
+                    connection.sendall(bytes(40000))
+            return answer
+        said = {"model": "gpt-4o-mini-tts", "input": "hello " * 100, "voice": "alloy"}
+        for seconds, ends in ((1.5, True), (0, False), (1.5, False)):
+            with self.subTest(f"{seconds} s, {'whole' if ends else 'cut'}"):
+                token = self.world.keyhole.token(limits=["usd=1"])
+                fields = [self.world.case(sounding(seconds, ends)), ("content-type", "application/json")]
+                got = self.world.keyhole.call("POST", "/v1/audio/speech", fields, json.dumps(said).encode(), token)
+                row = self.world.keyhole.row(got.get("x-keyhole-request-id"))
+                self.assertEqual((row["source"], row["output_audio"], row["priced"]), ("estimated", 900, 1), row)
 
     def test_long_and_encoded_model_names_find_their_price(self):
         converse = http({"output": {}, "usage": {"inputTokens": 1000, "outputTokens": 5, "totalTokens": 1005}})

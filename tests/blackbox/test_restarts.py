@@ -148,7 +148,7 @@ class KeptConnections(Bridged):
     def assert_refused(self, client, *codes):
         answer = client.answer().read()
         self.assertEqual((answer.status, answer.end), (503, "complete"))
-        self.assertIn(answer.json()["error"]["code"], codes or ("proxy_went_away", "shutting_down"))
+        self.assertIn(answer.json()["error"]["code"], codes or ("proxy_went_away", "shutting_down", "proxy_socket_absent"))
         self.assertTrue(answer.json()["error"]["message"])
 
     def test_a_request_in_flight_on_a_kept_connection_is_a_503_as_on_a_fresh_one(self):

@@ -111,6 +111,42 @@ class StoredUsage(unittest.TestCase):
             self.assertEqual(self.world.keyhole.row(made["request_id"])["source"], left)
         self.balances(session)
 
+    def test_a_stream_that_breaks_off_by_an_error_is_not_booked_at_its_bound(self):
+        session = self.world.keyhole.session(limits=["usd=1"])
+        broken = http(sse({"type": "response.created", "response": {"id": "resp_e", "status": "in_progress", "model": "gpt-4o-mini"}},
+                          {"type": "error", "code": "server_error", "message": "no"}), "text/event-stream")
+        _, row = self.ask("POST", "/v1/responses", broken, {"model": "gpt-4o-mini", "stream": True, "input": "x"}, session["token"])
+        self.assertLess(row["output"], 10, row)
+        self.balances(session)
+
+    def test_background_responses_without_a_bound_do_not_pass_a_budget_one_by_one(self):
+        session = self.world.keyhole.session(limits=["usd=0.002"])
+        later = {k: v for k, v in LATER.items() if k != "max_output_tokens"}
+        statuses = [self.ask("POST", "/v1/responses", response(f"resp_n{i}", "queued", None), later, session["token"])[0].status for i in range(6)]
+        self.assertEqual((statuses[0], statuses[-1]), (200, 402), statuses)
+        self.assertEqual(statuses.count(200), 1)
+
+    def test_a_batch_in_which_every_request_failed_is_free_once_that_is_seen(self):
+        session = self.world.keyhole.session(limits=["usd=1"])
+        made = http({"id": "msgbatch_f", "type": "message_batch", "processing_status": "in_progress"})
+        self.ask("POST", "/v1/messages/batches", made, batch_of(3), session["token"], ANTHROPIC)
+        self.assertGreater(float(self.world.used(session)["used"]), 0)
+        failed = http(jsonl({"custom_id": "a", "result": {"type": "errored", "error": {"type": "invalid_request_error"}}}), "application/x-jsonl")
+        partly = http(jsonl(result()), "application/x-jsonl", 206)
+        self.ask("GET", "/v1/messages/batches/msgbatch_f/results", partly, None, session["token"], ANTHROPIC)
+        self.assertGreater(float(self.world.used(session)["used"]), 0, "a part is not the last word")
+        self.ask("GET", "/v1/messages/batches/msgbatch_f/results", failed, None, session["token"], ANTHROPIC)
+        wait_until(lambda: float(self.world.used(session)["used"]) == 0, 10, "the estimate given back")
+        self.balances(session)
+
+    def test_long_batches_of_short_requests_are_billed_at_the_short_rates(self):
+        session = self.world.keyhole.session(limits=["usd=10"])
+        made = http({"id": "msgbatch_l", "type": "message_batch", "processing_status": "in_progress"})
+        self.ask("POST", "/v1/messages/batches", made, batch_of(250), session["token"], ANTHROPIC)
+        _, row = self.ask("GET", "/v1/messages/batches/msgbatch_l/results", http(jsonl(*[result() for _ in range(250)]), "application/x-jsonl"), None,
+                          session["token"], ANTHROPIC)
+        self.assertEqual((row["input"], row["cost_nano_usd"]), (250_000, 250 * (1000 * 1500 + 500 * 7500)))
+
     def test_gemini_interactions_are_held_to_the_same(self):
         token = self.world.keyhole.token()
         early = {"total_input_tokens": 0, "total_output_tokens": 0, "total_tokens": 0}

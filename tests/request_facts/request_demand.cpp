@@ -29,6 +29,17 @@ TEST(RequestDemand, OfTwoBoundsTheLargerCountsWhereverTheyStand)
     EXPECT_EQ(demand_of(wire::openai_chat, "m", R"({"max\u005ftokens":8})").output, 8);
 }
 
+TEST(RequestDemand, ABoundBelowZeroIsNone)
+{
+    EXPECT_EQ(demand_of(wire::ollama, "m", R"({"options":{"num_predict":-1}})").output, std::nullopt);
+    EXPECT_EQ(demand_of(wire::openai_chat, "m", R"({"max_tokens":-1,"max_completion_tokens":5})").output,
+              std::nullopt);
+    EXPECT_EQ(demand_of(wire::openai_chat, "m", R"({"max_completion_tokens":5,"max_tokens":-1})").output,
+              std::nullopt);
+    EXPECT_EQ(demand_of(wire::openai_chat, "m", R"({"max_completion_tokens":5,"max_tokens":null})").output,
+              5);
+}
+
 TEST(RequestDemand, TextThatLooksLikeMembersIsText)
 {
     const auto d = demand_of(
