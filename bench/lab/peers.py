@@ -2,7 +2,9 @@
 
 Each checks the sandbox's token and puts the real key in its place, which is all they do of Keyhole's work. One worker where Keyhole has one.
 """
+import pathlib
 import shutil
+import tempfile
 
 from lab.mock import KEYS
 from lab.processes import Process, can_connect, free_port, wait_until
@@ -24,8 +26,7 @@ class Peer:
     needs = ()
 
     def __init__(self, work, mock, workers=1, tls=False):
-        self.work = work / f"{self.name}-{free_port()}"
-        self.work.mkdir()
+        self.work = pathlib.Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=work))
         self.work.chmod(0o755)
         self.mock, self.workers, self.tls = mock, workers, tls
         self.port = free_port()
