@@ -3,68 +3,29 @@ and say so in their row where they can't."""
 
 import gzip
 import json
-import socket
-import threading
 import unittest
 import zlib
 
-from harness import Keyhole, chat_body
+from harness import chat_body
+from scripted import World, http
 
 ANSWER = json.dumps({"model": "gpt-4o", "choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}}).encode()
 LONG_WINDOW = b"\x28\xb5\x2f\xfd\x00\xa8\x01\x00\x00x"  # a zstd frame that wants 2 GiB to be read
 
 
-class Provider:
-    """Sends one prepared answer to whatever is asked."""
-
-    def __init__(self):
-        self.coding, self.body = "", b""
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
-
-    def serve(self, connection):
-        with connection, connection.makefile("rb") as lines:
-            while lines.readline():
-                length = 0
-                while (line := lines.readline().strip()) != b"":
-                    if line.lower().startswith(b"content-length:"):
-                        length = int(line.split(b":")[1])
-                lines.read(length)
-                coding = f"content-encoding: {self.coding}\r\n" if self.coding else ""
-                head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{coding}content-length: {len(self.body)}\r\n\r\n"
-                try:
-                    connection.sendall(head.encode() + self.body)
-                except OSError:
-                    return
-
-
 class Codings(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.provider = Provider()
-        url = f"http://127.0.0.1:{cls.provider.listener.getsockname()[1]}/v1"
-        cls.keyhole = Keyhole(None, {"providers.openai": {"base_url": url, "allow_plain_http": True}},
-                              {"OPENAI_API_KEY": "sk-codings-Xq7ZrT2vWm9KpLh4NdGs6BfYc8"})
-        cls.token = cls.keyhole.token()
+        cls.world = World()
+        cls.token = cls.world.keyhole.token()
 
     @classmethod
     def tearDownClass(cls):
-        cls.keyhole.close()
-        cls.provider.listener.close()
+        cls.world.close()
 
     def ask(self, coding, body):
-        self.provider.coding, self.provider.body = coding, body
-        answer = self.keyhole.call("POST", "/v1/chat/completions", [("content-type", "application/json")],
-                                   json.dumps(chat_body()).encode(), self.token)
-        return answer, self.keyhole.row(answer.get("x-keyhole-request-id"))
+        answer, _ = self.world.ask("POST", "/v1/chat/completions", http(body, headers=[f"content-encoding: {coding}"]), chat_body(), self.token)
+        return answer, self.world.keyhole.row(answer.get("x-keyhole-request-id"))
 
     def test_what_compresses_nothing_is_plain_and_what_can_be_read_is_metered(self):
         packed = gzip.compress(ANSWER)
