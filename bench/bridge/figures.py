@@ -116,16 +116,21 @@ def added_first_token(b, f):
         ways = {"tcp": keyhole.tcp_port, "hand-off": b.bridge("yes", keyhole.socket)[0], "relay": b.bridge("no", keyhole.socket)[0]}
         clients = {name: Client(("127.0.0.1", port)) for name, port in ways.items()}
         took = {name: [] for name in ways}
-        for _ in range(int(600 * b.scale) + 20):
-            for name, client in clients.items():
+        for turn in range(int(600 * b.scale) + 20):
+            for name in sorted(ways, key=lambda n, turn=turn: (list(ways).index(n) + turn) % len(ways)):  # who goes first waits longest
+                client = clients[name]
                 begun = time.perf_counter_ns()
                 answer = client.request("POST", "/v1/chat/completions", [], chat_body(stream=True), token).answer()
                 took[name].append((time.perf_counter_ns() - begun) / 1000)
                 answer.read()
-        given, mine = (statistics.median(took[name]) - statistics.median(took["tcp"]) for name in ("hand-off", "relay"))
-        f.seen = f"hand-off {given:+.0f}, relay {mine:+.0f} µs p50 (of {statistics.median(took['tcp']):.0f})"
-        f.reached = given <= 25
-        f.why = "" if f.reached else "the difference of two medians that agent and provider, both in Python, spread by more than that"
+        def added(name, part=slice(None)):
+            return statistics.median(took[name][part]) - statistics.median(took["tcp"][part])
+        given, mine = added("hand-off"), added("relay")
+        fifths = [added("hand-off", slice(n, None, 5)) for n in range(5)]
+        noise = max(fifths) - min(fifths)
+        f.seen = f"hand-off {given:+.0f}, relay {mine:+.0f} µs p50 (of {statistics.median(took['tcp']):.0f}; fifths of the run differ by {noise:.0f})"
+        f.reached = given <= 25 if noise <= 25 else None
+        f.why = "" if f.reached else "agent and provider, both in Python, spread by more than what is looked for" if noise > 25 else "the difference of two medians"
     finally:
         keyhole.close()
         provider.close()
