@@ -21,6 +21,7 @@ constexpr std::int64_t largest_count = 1'000'000'000'000;
 enum member : std::size_t {
     member_model,
     member_stream,
+    member_background,
     member_max_tokens,
     member_max_completion_tokens,
     member_max_output_tokens,
@@ -43,7 +44,7 @@ enum member : std::size_t {
 
 constexpr std::array<std::string_view, member_count> member_names = {
     // clang-format off
-    "model", "stream", "max_tokens", "max_completion_tokens", "max_output_tokens", "n", "best_of", "stream_options",
+    "model", "stream", "background", "max_tokens", "max_completion_tokens", "max_output_tokens", "n", "best_of", "stream_options",
     "service_tier", "previous_response_id", "conversation", "input_file_id", "training_file", "validation_file",
     "generationConfig", "generation_config", "inferenceConfig", "options"
     // clang-format on
@@ -228,6 +229,10 @@ private:
     {
         if (which == member_stream) {
             facts_.stream = token == "true";
+            return;
+        }
+        if (which == member_background) {
+            facts_.background = token == "true";
             return;
         }
         const auto count = count_of(token);

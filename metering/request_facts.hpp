@@ -24,6 +24,7 @@ struct request_facts {
     /// `ambiguous_member` = "model".
     std::string model;
     bool stream = false;
+    bool background = false;  ///< the answer says only that the work goes on
     /// The largest of max_tokens, max_completion_tokens, max_output_tokens, and of Gemini's
     /// generationConfig.maxOutputTokens, Bedrock's inferenceConfig.maxTokens, Ollama's options.num_predict;
     /// at most 10^12.

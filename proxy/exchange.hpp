@@ -49,8 +49,7 @@ struct exchange {
     std::optional<std::int64_t> counted_input;  ///< its tokens, where it was counted and let go
     bool body_read = false;                     ///< nothing of the request is left on the connection
     metering::request_facts facts;
-    bool background = false;        ///< it asked to be answered later; known also when the body has gone
-    std::int64_t spoken_bytes = 0;  ///< of the text that is to be spoken; the same
+    std::int64_t spoken_bytes = 0;  ///< of the text that is to be spoken; known also when the body has gone
     std::unique_ptr<metering::request_demand> asked;  ///< of a body that was read through beside the worker
     std::optional<metering::body_edit> edit;
 

@@ -5,7 +5,6 @@
 #include "proxy/exchange.hpp"
 #include "proxy/http/chunked.hpp"
 #include "proxy/http/multipart.hpp"
-#include "proxy/stored_usage.hpp"
 
 #include <algorithm>
 #include <functional>
@@ -114,7 +113,6 @@ failure read_json(exchange& x)
     if (!x.named.model.empty()) x.facts.model = decoded(x.named.model);
     x.facts.stream = x.facts.stream || streams_by_path(*x.way);
     // Needed at the end of an answer, when a short body may have gone.
-    if (x.way->objects == object_rule::makes) x.background = asks_background(x.body.view());
     if (x.way->path == "/audio/speech")
         x.spoken_bytes = metering::demand_of(x.way->wire, x.facts.model, x.body.view()).spoken_bytes;
     return {};

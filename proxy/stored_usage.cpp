@@ -1,7 +1,6 @@
 #include "proxy/stored_usage.hpp"
 
 #include "metering/best_known.hpp"
-#include "metering/json_scan.hpp"
 #include "metering/reprice.hpp"
 #include "proxy/exchange.hpp"
 
@@ -38,30 +37,14 @@ bool claim(exchange& x, std::string_view what)
 
 }  // namespace
 
-bool asks_background(std::string_view body)
-{
-    metering::json_cursor at{body};
-    at.skip_space();
-    bool asks = false;
-    if (at.done() || at.peek() != '{') return false;
-    at.read_members([&](const metering::json_member& member) {
-        const bool named = metering::json_key_is(member.key, "background");
-        const std::size_t begin = at.offset();
-        if (!at.skip_value()) return false;
-        asks = asks || (named && at.since(begin) == "true");
-        return true;
-    });
-    return asks;
-}
-
 bool is_made_whole(exchange& x, metering::record& row, const metering::reading& seen, bool complete)
 {
     if (x.way->objects != object_rule::makes || !x.way->counts || row.status >= 300) return true;
     const bool batch = row.format == metering::wire::none;
     const bool finished = row.source == usage_source::provider && is_final(seen.state);
     // A stream that ends without its last word has broken off, unless it was to go on by itself.
-    const bool unfinished = complete && !is_final(seen.state) && (!row.stream || x.background);
-    const bool goes_on = batch || unfinished || (!complete && !finished && x.background);
+    const bool unfinished = complete && !is_final(seen.state) && (!row.stream || x.facts.background);
+    const bool goes_on = batch || unfinished || (!complete && !finished && x.facts.background);
     if (!goes_on) return true;
     forget(row);
     if (x.bound.total() == 0) return false;

@@ -9,14 +9,9 @@
 #include "metering/meter.hpp"
 #include "metering/record.hpp"
 
-#include <string_view>
-
 namespace keyhole::proxy {
 
 struct exchange;
-
-/// `"background": true` of a request body.
-bool asks_background(std::string_view body);
 
 /// The answer to a request that made an object: false where it says (or, cut, lets expect) that the work goes
 /// on; the row then holds the estimate.

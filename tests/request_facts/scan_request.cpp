@@ -334,4 +334,13 @@ TEST(ScanRequest, FindsTheStringsEndAtEveryPlaceOfAWord)
     }
 }
 
+TEST(ScanRequest, SaysWhetherTheAnswerComesLaterAndThatOnlyOnce)
+{
+    EXPECT_TRUE(scan_request(R"({"input":"x","background":true})").background);
+    EXPECT_FALSE(scan_request(R"({"background":false,"input":"\"background\":true"})").background);
+    EXPECT_FALSE(scan_request(R"({"background":"transparent"})").background);
+    EXPECT_EQ(scan_request(R"({"background":false,"background":true})").ambiguous_member, "background");
+    EXPECT_EQ(scan_request(R"({"Background":true,"background":false})").ambiguous_member, "background");
+}
+
 }  // namespace
