@@ -92,11 +92,10 @@ bool is_allowed(const settings& s, std::string_view name)
 // read; a link is not, since what it leads to would stay.
 bool hide_token_file(const settings& s)
 {
-    if (is_allowed(s, "session_token") || !agent_can_read(s.token_file, s)) return true;
     struct stat info{};
-    if (::lstat(s.token_file.c_str(), &info) != 0 || !S_ISREG(info.st_mode) ||
-        ::unlink(s.token_file.c_str()) != 0)
-        return false;
+    if (::lstat(s.token_file.c_str(), &info) != 0 && errno == ENOENT) return true;
+    if (is_allowed(s, "session_token") || !agent_can_read(s.token_file, s)) return true;
+    if (!S_ISREG(info.st_mode) || ::unlink(s.token_file.c_str()) != 0) return false;
     sys::say({s.token_file,
               " was removed, since the agent could have read it; where it is to serve another start, "
               "mount it with owner 0 and mode 0400 and start the container as root"});
