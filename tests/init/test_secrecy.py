@@ -135,6 +135,15 @@ class Token(InitTest):
         self.assertEqual((second.returncode, second.stdout), (78, ""), second.stderr)
         self.assertIn(str(token), second.stderr)
 
+    def test_a_readable_token_file_goes_even_where_a_variable_brought_the_token(self):
+        self.start_proxy()
+        token = self.directory / "session_token"
+        token.write_text(TOKEN)
+        token.chmod(0o444)
+        result = self.run_init("cat", str(token), env={"SESSION_TOKEN": TOKEN, "SESSION_TOKEN_FILE": str(token)})
+        self.assertNotIn(TOKEN, result.stdout + result.stderr)
+        self.assertFalse(token.exists())
+
     def test_under_another_name_is_kept_from_the_agent(self):
         self.start_proxy()
         result = self.run_init("env", env={"SESSION_TOKEN": TOKEN, "MY_TOKEN": TOKEN, "HEADERS": f"authorization: Bearer {TOKEN}", "KEPT": "yes"})
