@@ -11,13 +11,11 @@ import unittest
 
 from harness import Keyhole, chat_body
 
-SILENT = "127.0.0.53"
 
-
-def ask_behind_a_silent_resolver():
+def ask_behind_a_silent_resolver(address):
     """In the namespace: prints what the agent got, and after how many seconds."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
-        silent.bind((SILENT, 53))
+        silent.bind((address, 53))
         keyhole = Keyhole(None, {"providers.openai": {"base_url": "https://nosuch.example/v1", "connect_timeout": 1}}, env={"OPENAI_API_KEY": "sk-x"})
         try:
             token = keyhole.token()
@@ -33,11 +31,13 @@ class Dns(unittest.TestCase):
     def test_a_resolver_that_does_not_answer_is_given_up_in_time(self):
         if os.geteuid() != 0:
             self.skipTest("needs root, for a mount namespace")
+        # A loopback address of this process alone: 127.0.0.53 is often a resolver's, and two runs of this test may meet.
+        silent = f"127.53.{os.getpid() >> 8 & 255}.{os.getpid() % 255 + 1}"
         with tempfile.NamedTemporaryFile("w") as conf:
-            conf.write(f"nameserver {SILENT}\n")
+            conf.write(f"nameserver {silent}\n")
             conf.flush()
-            inside = subprocess.run(["unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$1" "$2"', conf.name, sys.executable,
-                                     os.path.abspath(__file__)], capture_output=True, text=True)
+            inside = subprocess.run(["unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$1" "$2" "$3"', conf.name, sys.executable,
+                                     os.path.abspath(__file__), silent], capture_output=True, text=True)
         if "mount" in inside.stderr or "unshare" in inside.stderr:
             self.skipTest("no mount namespace here: " + inside.stderr.strip())
         self.assertEqual(inside.returncode, 0, inside.stderr)
@@ -47,4 +47,4 @@ class Dns(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    ask_behind_a_silent_resolver()
+    ask_behind_a_silent_resolver(sys.argv[1])
