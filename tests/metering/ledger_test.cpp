@@ -42,6 +42,33 @@ struct books_on_disk {
     void add(const record& r) { submit(inflight, books, r); }
 };
 
+std::string id_of(const record& r)
+{
+    const auto text = format_request_id(r.request_id);
+    return {text.data(), text.size()};
+}
+
+/// Every field, one a line.
+std::string in_words(const record& r)
+{
+    std::string text;
+    const auto print = [&](const char* name, const auto& field) {
+        using field_type = std::decay_t<decltype(field)>;
+        text += std::string(name) + "=";
+        if constexpr (requires { field.view(); })
+            text += field.view();
+        else if constexpr (std::is_enum_v<field_type>)
+            text += to_string(field);
+        else if constexpr (std::is_integral_v<field_type>)
+            text += std::to_string(field);
+        else
+            text += std::string(format_request_id(field).data(), 36);
+        text += "\n";
+    };
+    schema::each_field(print, r);
+    return text;
+}
+
 TEST(Ledger, KeepsEveryFieldOfARow)
 {
     books_on_disk b;
@@ -70,27 +97,38 @@ TEST(Ledger, KeepsEveryFieldOfARow)
 
     const auto rows = b.books.rows({});
     ASSERT_EQ(rows.size(), 1U);
-    const record& back = rows[0];
-    std::string expected;
-    std::string got;
-    const auto print = [](std::string& to) {
-        return [&to](const char* name, const auto& field) {
-            using field_type = std::decay_t<decltype(field)>;
-            to += std::string(name) + "=";
-            if constexpr (requires { field.view(); })
-                to += field.view();
-            else if constexpr (std::is_enum_v<field_type>)
-                to += to_string(field);
-            else if constexpr (std::is_integral_v<field_type>)
-                to += std::to_string(field);
-            else
-                to += std::string(format_request_id(field).data(), 36);
-            to += "\n";
-        };
-    };
-    schema::each_field(r, print(expected));
-    schema::each_field(back, print(got));
-    EXPECT_EQ(got, expected);
+    EXPECT_EQ(in_words(rows[0]), in_words(r));
+}
+
+/// Rows of a batch share statements, whose parameters keep what they held for the row before.
+TEST(Ledger, NoRowOfABatchHasAFieldOfAnother)
+{
+    books_on_disk b;
+    std::mt19937 random(3);
+    std::map<std::string, std::string> expected;
+    const auto texts = {"", "a", "rate_limit_error", "overloaded_error"};
+    for (int i = 0; i < 500; ++i) {
+        record r = random_record(random, now_us());
+        const auto any = [&] { return texts.begin()[random() % texts.size()]; };
+        r.attempt = any();
+        r.service_tier = any();
+        r.error = any();
+        r.price_version = any();
+        r.beyond_model = any();
+        r.agent_gone = random() % 2 != 0;
+        for (auto* number : {&r.counts.input_audio, &r.beyond.input, &r.beyond.output, &r.reserved_nano_usd,
+                             &r.provider_cost_nano_usd, &r.bytes_in})
+            *number = random() % 2 != 0 ? static_cast<std::int64_t>(random() % 3) : 0;
+        expected[id_of(r)] = in_words(r);
+        b.add(r);
+        if (i % 37 == 0) b.books.flush(10);  // batches of any length
+    }
+    ASSERT_TRUE(b.books.flush(10));
+    const auto rows = b.books.rows({});
+    ASSERT_EQ(rows.size(), expected.size());
+    for (const record& r : rows) {
+        EXPECT_EQ(in_words(r), expected[id_of(r)]);
+    }
 }
 
 TEST(Ledger, EVERY_REQUEST_ONE_ROW_WritesARequestIdOnce)
