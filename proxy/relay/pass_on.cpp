@@ -81,6 +81,9 @@ task<bool> send(relaying& r, payload p, bool last)
     }
     if (r.head.empty() && p.size == 0) co_return true;
     r.c.limit().expect(waiting_for::agent_to_read, seconds_of(r.x.rt->settings->bounds.write_timeout));
+    auto& together = r.c.home().end_of_turn();
+    // Not a stream's events: each leaves as it came.
+    if (last && !r.x.counted_stream && together.has_company()) co_await together.wait();
     const std::string_view head = r.head;
     if (last && r.x.head.keep_alive && r.x.body_read) r.c.foretell_rest(head.size() + p.size);
     const bool written =
