@@ -1,6 +1,6 @@
 #include "proxy/net/turn_end.hpp"
 
-#include "proxy/net/at_once.hpp"
+#include <boost/asio/post.hpp>
 
 #include <algorithm>
 
@@ -9,7 +9,7 @@ namespace keyhole::proxy {
 task<> turn_end::wait()
 {
     most_ = std::max(most_, ++waiting_);
-    co_await let_others(loop_);
+    co_await asio::post(loop_, asio::use_awaitable_t<executor>{});
     if (--waiting_ != 0) co_return;
     lone_ = most_ > 1 ? 0 : lone_ + 1;
     if (most_ > 1)
