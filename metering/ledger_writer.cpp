@@ -20,8 +20,9 @@ ledger_writer::ledger_writer(const std::string& path, bool sync_to_disk, int bus
 {
     std::filesystem::create_directories(std::filesystem::path(path).parent_path());
     sqlite::make_file(path, [&](sqlite::connection& db) {
-        // Takes effect in a file without tables only.
-        db.exec("PRAGMA auto_vacuum = INCREMENTAL");
+        // Both take effect in a file without tables only. Larger pages: half as many to write to the log, to
+        // copy out of it, and to split as the indexes grow.
+        db.exec("PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL");
         schema::migrate(db, path);
     });
     db_ = sqlite::connection(path, sqlite::mode::read_write, busy_ms);
