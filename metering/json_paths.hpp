@@ -3,62 +3,16 @@
 // outside the declared paths (a model may be asked to write a tool call a million brackets deep, so nothing
 // here recurses or keeps a stack of it). One reader takes a sequence of values: a body, lines of NDJSON, or
 // the elements of a top-level array, each reported as a document. It does not validate what it skips: the
-// provider's answer is only read, never judged. Thread rule: a path_tree is immutable once built and shared;
-// a reader has one owner.
+// provider's answer is only read, never judged. Thread rule: a reader has one owner.
 #pragma once
+
+#include "metering/path_tree.hpp"
 
 #include <array>
 #include <cstdint>
-#include <memory>
-#include <string>
 #include <string_view>
-#include <vector>
 
 namespace keyhole::metering {
-
-/// A declared path's number, as path_tree::add gives it.
-using path_id = std::uint16_t;
-inline constexpr path_id no_path = 0xffff;
-
-/// What a reader reports of a path.
-enum class interest : std::uint8_t {
-    scalar = 1,   ///< strings (cut at json_reader::max_text), numbers, true, false, null
-    measure = 2,  ///< only how long a string is
-    pieces = 4,   ///< a string's decoded bytes as they come
-    object = 8,   ///< begin and end of an object or array
-};
-
-/// Whether a value says anything where the document before had the same.
-enum class steadiness : std::uint8_t {
-    none,          ///< it does
-    first_counts,  ///< the first one that was not empty stands
-    last_counts,   ///< the last one stands, whichever of these paths it was at
-};
-
-/// The declared paths, e.g. "choices[].delta.content". "" is the document itself.
-class path_tree {
-public:
-    path_tree();
-    ~path_tree();
-    path_tree(path_tree&&) noexcept;
-    path_tree& operator=(path_tree&&) noexcept;
-
-    /// Adding a path again adds to its interests and gives the same number.
-    path_id add(std::string_view path, interest what);
-    std::size_t size() const noexcept { return declared_.size(); }
-
-    /// Declares what of a scalar that every document repeats counts.
-    void mark(path_id id, steadiness what) { steadiness_[id] = what; }
-    steadiness steady(path_id id) const noexcept { return steadiness_[id]; }
-
-    struct node;
-
-private:
-    friend class json_reader;
-    std::unique_ptr<node> root_;
-    std::vector<const node*> declared_;   ///< by path_id
-    std::vector<steadiness> steadiness_;  ///< by path_id
-};
 
 struct json_scalar {
     enum class type : std::uint8_t { string, number, boolean, null };
@@ -135,6 +89,10 @@ private:
         bool object = false;
     };
     static constexpr std::size_t max_frames = 16;
+    static constexpr std::uint8_t string_interests =
+        bit(interest::scalar) | bit(interest::measure) | bit(interest::pieces);
+    /// Of a key: kept whole, compared, dropped. Not an interest of a path.
+    static constexpr std::uint8_t key_mode = 128;
 
     const char* begin_value(const char* p, const char* end);
     const char* begin_key(const char* p, const char* end);

@@ -1,6 +1,5 @@
 #include "proxy/upstream/pool.hpp"
 
-#include <boost/asio/ip/basic_resolver.hpp>
 #include <boost/asio/ssl/host_name_verification.hpp>
 #include <openssl/ssl.h>
 
@@ -10,7 +9,6 @@
 namespace keyhole::proxy::upstream {
 namespace {
 
-constexpr auto name_lifetime = std::chrono::seconds(60);
 constexpr auto connection_lifetime = std::chrono::minutes(10);  // so that DNS changes are followed
 
 bool is_address(const std::string& host)
@@ -28,18 +26,6 @@ std::string tls_detail(const error_code& ec, SSL* connection)
     return ec.message();
 }
 
-/// One question to the resolver; outlives whoever asked.
-struct name_lookup {
-    explicit name_lookup(asio::io_context& io) : until(io.get_executor())
-    {
-        until.expires_at(clock::time_point::max());
-    }
-    timer until;
-    bool answered = false;
-    error_code error;
-    std::vector<asio::ip::tcp::endpoint> addresses;
-};
-
 }  // namespace
 
 bool may_reuse(const exchange_facts& x) noexcept
@@ -48,7 +34,7 @@ bool may_reuse(const exchange_facts& x) noexcept
            !x.cancelled;
 }
 
-pool::pool(asio::io_context& io) : io_(io), resolver_(io.get_executor()) {}
+pool::pool(asio::io_context& io) : io_(io), names_(io) {}
 
 pool::~pool()
 {
@@ -109,7 +95,7 @@ void pool::sweep(clock::time_point now)
             return now - l->idle_since > seconds_of(l->to().provider.keepalive) || !l->quiet();
         });
     }
-    std::erase_if(names_, [&](const auto& entry) { return entry.second.until <= now; });
+    names_.sweep(now);
 }
 
 void attempt::give_up() noexcept
@@ -123,36 +109,23 @@ task<leased> pool::connect(endpoint_ptr to, attempt* current)
 {
     leased out;
     const auto& provider = to->provider;
-    const std::string name = provider.host + '|' + std::to_string(provider.port);
-    std::vector<asio::ip::tcp::endpoint> addresses;
+    names::addresses addresses;
     if (is_address(provider.host))
         addresses.emplace_back(asio::ip::make_address(provider.host), provider.port);
-    else if (const auto known = names_.find(name);
-             known != names_.end() && known->second.until > clock::now())
-        addresses = known->second.addresses;
+    else if (const auto* known = names_.known(provider.host, provider.port, clock::now()))
+        addresses = *known;
     else {
-        const auto port = std::to_string(provider.port);
-        // The resolver can't be interrupted, so its answer goes to a place of its own, and this waits for
-        // either.
-        const auto lookup = std::make_shared<name_lookup>(io_);
-        resolver_.async_resolve(provider.host, port, [lookup](error_code ec, const auto& results) {
-            lookup->answered = true;
-            lookup->error = ec;
-            for (const auto& entry : results)
-                lookup->addresses.push_back(entry.endpoint());
-            lookup->until.cancel();
-        });
-        current->name_wanted = &lookup->until;
-        co_await lookup->until.async_wait(as_result);  // ends by a cancel: the answer's, or the owner's
+        const auto asked = names_.ask(provider.host, provider.port);
+        current->name_wanted = &asked->until;
+        co_await asked->until.async_wait(as_result);  // ends by a cancel: the answer's, or the owner's
         current->name_wanted = nullptr;
-        if (!lookup->answered || lookup->error) {
+        if (!asked->answered || asked->error) {
             out.error = {"dns",
                          "cannot resolve " + provider.host + ": " +
-                             (lookup->answered ? lookup->error.message() : "the resolver did not answer")};
+                             (asked->answered ? asked->error.message() : "the resolver did not answer")};
             co_return out;
         }
-        addresses = lookup->addresses;
-        names_[name] = {addresses, clock::now() + name_lifetime};
+        addresses = asked->found;
     }
 
     auto fresh = std::make_unique<link>(io_.get_executor(), to);
@@ -176,7 +149,7 @@ task<leased> pool::connect(endpoint_ptr to, attempt* current)
     }
     if (!connected) {
         current->made = nullptr;
-        names_.erase(name);  // the next attempt asks again
+        names_.forget(provider.host, provider.port);  // the next attempt asks again
         out.error = {"connect", "cannot connect to " + to->host_header + ": " + last.message()};
         co_return out;
     }

@@ -4,8 +4,7 @@
 #pragma once
 
 #include "proxy/upstream/link.hpp"
-
-#include <boost/asio/ip/tcp.hpp>
+#include "proxy/upstream/names.hpp"
 
 #include <cstddef>
 #include <string>
@@ -40,7 +39,7 @@ struct leased {
 /// A connection in the making, so that its owner can give it up at any stage.
 struct attempt {
     link* made = nullptr;
-    timer* name_wanted = nullptr;  ///< while the resolver is asked
+    timer* name_wanted = nullptr;  ///< while a name is asked for
     bool given_up = false;
 
     void give_up() noexcept;
@@ -63,10 +62,6 @@ public:
     std::size_t idle() const noexcept;
 
 private:
-    struct resolved {
-        std::vector<asio::ip::tcp::endpoint> addresses;
-        clock::time_point until{};
-    };
     struct bucket {
         std::vector<link_ptr> idle;  ///< last in, first out: the warmest
         ticket_slot ticket;
@@ -74,9 +69,8 @@ private:
     bucket& bucket_of(const endpoint& to);
 
     asio::io_context& io_;
-    asio::ip::basic_resolver<asio::ip::tcp, executor> resolver_;
     std::unordered_map<std::string, bucket> buckets_;
-    std::unordered_map<std::string, resolved> names_;
+    names names_;
 };
 
 }  // namespace keyhole::proxy::upstream

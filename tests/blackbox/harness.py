@@ -11,7 +11,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -24,6 +23,9 @@ from pathlib import Path
 from wire import Client, call
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "support"))
+from ports import free_port  # noqa: E402  (tests/support)
+
 ROOT = HERE.parent.parent
 DEMO_PROVIDER = HERE.parent / "demo_provider" / "demo_provider.py"
 LONG = bool(os.environ.get("KEYHOLE_LONG"))
@@ -52,12 +54,6 @@ def wait_until(predicate, seconds=15, what="the condition"):
             raise AssertionError(f"waited {seconds} s in vain for {what}")
         time.sleep(pause)
         pause = min(pause * 1.5, 0.05)
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def toml_value(value):

@@ -8,18 +8,16 @@ import shutil
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from ports import free_port  # noqa: E402
 
 BRIDGE = os.environ.get("KEYHOLE_BRIDGE", "")
 LIMIT = 20.0  # seconds after which something is considered never to happen
 NOBODY = 65534
-
-
-def free_port(family=socket.AF_INET, host="127.0.0.1"):
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.bind((host, 0))
-        return probe.getsockname()[1]
 
 
 def receive_exactly(sock, size):

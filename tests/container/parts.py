@@ -5,12 +5,14 @@ import pathlib
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests/support"))
+from ports import free_port  # noqa: E402
+
 BIN = ROOT / "build/release/bin"
 # What images are called; several checkouts on one engine choose different names.
 NAME = os.environ.get("KEYHOLE_TEST_NAME", "keyhole-test")
@@ -46,12 +48,6 @@ def wait_for(what, ready, seconds=30):
             sys.exit(f"{what} did not happen within {seconds} s")
         time.sleep(0.05)
     return found
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Engine:

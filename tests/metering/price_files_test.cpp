@@ -159,6 +159,25 @@ TEST(LitellmPrices, BecomeNanoDollarsAMillionTokensExactly)
     EXPECT_EQ(table.find("openai", "embed-e")->standard.output, 0);
 }
 
+TEST(LitellmPrices, ZerosBesideAPriceByAnotherMeasureAreNotFree)
+{
+    const temp_dir dir;
+    write_file(dir / "litellm.json", R"({
+  "whisper": { "litellm_provider": "openai", "mode": "audio_transcription", "input_cost_per_token": 0,
+               "output_cost_per_token": 0, "input_cost_per_second": 0.0001 },
+  "by-query": { "litellm_provider": "cohere", "mode": "rerank", "input_cost_per_token": 0.0,
+                "output_cost_per_token": 0.0, "input_cost_per_query": 2e-03 },
+  "free": { "litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 0, "output_cost_per_token": 0,
+            "input_cost_per_query": 0.0, "cache_read_input_token_cost": null }
+})");
+    price_table table;
+    table.load_litellm(dir / "litellm.json");
+    EXPECT_EQ(table.find("openai", "whisper"), nullptr);
+    EXPECT_EQ(table.find("cohere", "by-query"), nullptr);
+    ASSERT_NE(table.find("openai", "free"), nullptr);
+    EXPECT_EQ(table.size(), 1U);
+}
+
 TEST(LitellmPrices, NameTheLineOfWhatIsNotAPrice)
 {
     const temp_dir dir;
