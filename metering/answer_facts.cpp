@@ -151,6 +151,11 @@ void answer_facts::on_piece(path_id id, std::string_view piece)
     }
 }
 
+bool answer_facts::wants_pieces() const
+{
+    return texts_ == texts_counted::all || !reading_.terminal || !has_usage();
+}
+
 /// Some hosts send a text twice, as deltas and whole: the place of the lowest rank counts.
 void answer_facts::text(std::uint8_t rank, std::string_view piece)
 {

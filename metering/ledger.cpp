@@ -33,7 +33,7 @@ using std::chrono::milliseconds;
 constexpr std::size_t most_rows_per_commit = 2048;
 /// A tenth of a millisecond of work: whoever shares the writer's core gets it again after that.
 constexpr std::size_t rows_a_step = 32;
-constexpr milliseconds linger{25};       ///< a commit waits this long for company
+constexpr milliseconds linger{50};       ///< a commit waits this long for company
 constexpr milliseconds first_pause{50};  ///< after a failed commit, doubled up to
 constexpr milliseconds longest_pause{2000};
 constexpr double closing_seconds = 3;

@@ -137,6 +137,7 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
         }
         facts.known().service_tier = head.service_tier.substr(0, 32);
         if (!head.error_type.empty() && head.status >= 400) facts.failed(head.error_type);
+        facts.count_texts(head.texts);
     }
 
     void feed(std::string_view bytes)
@@ -250,7 +251,7 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
     void begin_json(std::string_view bytes)
     {
         auto& known = known_events::documents_of(format);
-        const std::size_t n = known.take(bytes, reader(), facts, last_form);
+        const std::size_t n = known.take_body(bytes, reader(), facts);
         reader().feed(bytes.substr(n));
         if (n == 0 && reader().idle()) known.learn_document(bytes, compiled(format).tree);
     }

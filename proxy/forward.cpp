@@ -169,6 +169,8 @@ task<failure> forward(exchange& x)
     } else if (x.head.framing != http::body_framing::chunked)
         length = x.head.content_length;
 
+    auto& together = c.home().end_of_turn();
+    if (together.has_company()) co_await together.wait();
     auto& row = x.row();
     row.forwarded_us = metering::now_us();
     row.bytes_in = static_cast<std::int64_t>(x.body.size());

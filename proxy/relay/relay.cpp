@@ -169,7 +169,8 @@ metering::answer_head what_the_head_says(const http::response_head& head, std::s
                        .cache_read = count("x-amzn-bedrock-cache-read-input-token-count"),
                        .cache_write = count("x-amzn-bedrock-cache-write-input-token-count")},
             .service_tier = head.get("x-amzn-bedrock-service-tier"),
-            .error_type = head.get("x-amzn-errortype")};
+            .error_type = head.get("x-amzn-errortype"),
+            .texts = metering::texts_counted::unbilled};
 }
 
 /// Decides how the answer goes on: framing towards the agent, and whether an inserted usage chunk must come
