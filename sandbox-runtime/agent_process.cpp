@@ -45,6 +45,32 @@ void reset_signals() noexcept
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
+// Looks along the PATH as execvp() does, but never hands a file that the kernel cannot run to a shell.
+// Returns with errno: what kept the first that is there from running, else that there is none.
+void execute(char** argv, char** envp, std::string_view path)
+{
+    const std::string name = argv[0];
+    if (name.find('/') != std::string::npos || name.empty()) {
+        ::execve(name.c_str(), argv, envp);
+        if (name.empty()) errno = ENOENT;
+        return;
+    }
+    int refused = 0;
+    for (bool more = true; more;) {
+        const std::size_t end = path.find(':');
+        more = end != std::string_view::npos;
+        const std::string_view directory = path.substr(0, end);
+        path.remove_prefix(more ? end + 1 : path.size());
+        const std::string file = directory.empty() ? name : std::string(directory) + "/" + name;
+        ::execve(file.c_str(), argv, envp);
+        if (errno == EACCES)
+            refused = errno;
+        else if (errno != ENOENT && errno != ENOTDIR && errno != ENAMETOOLONG && errno != ELOOP)
+            return;
+    }
+    errno = refused != 0 ? refused : ENOENT;
+}
+
 [[noreturn]] void become_agent(const settings& s, environment& env, const terminal& tty, int report_fd)
 {
     ::setpgid(0, 0);
@@ -81,9 +107,7 @@ void reset_signals() noexcept
     constexpr int report_place = STDERR_FILENO + 1;
     if (report_fd != report_place) ::dup3(report_fd, report_place, O_CLOEXEC);
     sys::close_from(report_place + 1);
-    // execvp() looks for PATH in the process's own environment.
-    environ = envp.data();
-    ::execvp(argv[0], argv.data());
+    execute(argv.data(), envp.data(), env.get("PATH"));
     report(report_place, failed_step::exec, "");
 }
 
@@ -113,7 +137,12 @@ agent_start describe(const failure& f, const settings& s)
                     (s.command.front().find(' ') == std::string::npos
                          ? ""
                          : " A line for a shell needs one: sh -c '…'")};
-    return {-1, sys::exit_cannot_execute, s.command.front() + ": cannot be executed: " + reason};
+    const char* remedy =
+        f.error == ENOEXEC
+            ? "; it is no program for this machine, or a script without a first line like #!/bin/sh (nothing "
+              "is handed to a shell: name one, sh FILE)"
+            : "";
+    return {-1, sys::exit_cannot_execute, s.command.front() + ": cannot be executed: " + reason + remedy};
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "sandbox-runtime/doctor/doctor.hpp"
 #include "sandbox-runtime/environment.hpp"
 #include "sandbox-runtime/privileges.hpp"
+#include "sandbox-runtime/provider_keys.hpp"
 #include "sandbox-runtime/secrets.hpp"
 #include "sandbox-runtime/session_token.hpp"
 #include "sandbox-runtime/settings.hpp"
@@ -90,16 +91,61 @@ bool is_allowed(const settings& s, std::string_view name)
 
 // A secrets mount is often world-readable. Where the agent could read it, the file is removed now that it was
 // read; a link is not, since what it leads to would stay.
-bool hide_token_file(const settings& s)
+bool hide_token_file(const settings& s, const std::string& path)
 {
     struct stat info{};
-    if (::lstat(s.token_file.c_str(), &info) != 0 && errno == ENOENT) return true;
-    if (is_allowed(s, "session_token") || !agent_can_read(s.token_file, s)) return true;
-    if (!S_ISREG(info.st_mode) || ::unlink(s.token_file.c_str()) != 0) return false;
-    sys::say({s.token_file,
-              " was removed, since the agent could have read it; where it is to serve another start, "
-              "mount it with owner 0 and mode 0400 and start the container as root"});
+    if (::lstat(path.c_str(), &info) != 0 && errno == ENOENT) return true;
+    if (is_allowed(s, "session_token") || !agent_can_read(path, s)) return true;
+    if (!S_ISREG(info.st_mode) || ::unlink(path.c_str()) != 0) return false;
+    sys::say(
+        {path,
+         " was removed, since it is the session token's and the agent could have read it; where it is to "
+         "serve another start, "
+         "mount it with owner 0 and mode 0400 and start the container as root"});
     return true;
+}
+
+// SESSION_TOKEN, the file that is named or usual, or else one of the secrets that can only be meant as it
+// (session-token).
+token_result find_session_token(char** envp, const settings& s, sys::locked_bytes& token)
+{
+    token_result taken = take_session_token(envp, s.token_file, s.token_file_was_named, token);
+    if (taken.source != token_source::none || !taken.error.empty()) return taken;
+    for (const std::string& path : find_token_files(s.secrets_directory, {})) {
+        taken = take_session_token(envp, path, false, token);
+        if (taken.source != token_source::none || !taken.error.empty()) break;
+    }
+    return taken;
+}
+
+// Wherever the token came from, and whatever its files are called. The one that stays open, or nothing.
+std::string hide_token_files(const settings& s, std::string_view token)
+{
+    if (!hide_token_file(s, s.token_file)) return s.token_file;
+    for (const std::string& path : find_token_files(s.secrets_directory, token))
+        if (!hide_token_file(s, path)) return path;
+    return {};
+}
+
+// What is wrong with the command's words: everybody in the container reads a process's arguments.
+std::string find_secret_argument(const settings& s, std::string_view token)
+{
+    for (std::size_t i = 0; i < s.command.size(); ++i) {
+        const std::string& word = s.command[i];
+        const std::string where =
+            i == 0 ? std::string("the command's name") : "argument " + std::to_string(i) + " of the command";
+        if (!is_allowed(s, "session_token") &&
+            (holds_session_token(word) || (!token.empty() && word.find(token) != std::string::npos)))
+            return where +
+                   " holds a session token, which the agent needs not: the bridge presents it. Leave it "
+                   "out of the command and AGENT_ARGS";
+        if (!is_allowed(s, "arguments") && looks_like_provider_key(word))
+            return where +
+                   " holds what looks like a provider's real key; a sandbox must not have one. Give it "
+                   "to the proxy instead, or put arguments into KEYHOLE_ALLOW_SECRETS if the agent is "
+                   "meant to hold it";
+    }
+    return {};
 }
 
 int run(settings& s, environment& env, const sys::locked_bytes& token, const sys::unique_fd& signals)
@@ -165,6 +211,7 @@ int prepare_and_run(int argc, char** argv, char** envp, const std::string& given
     const sys::unique_fd signals = catch_signals();
     if (!signals) return stop(sys::exit_os_error, std::string("no signalfd: ") + std::strerror(errno));
     settings s;
+    s.given_no_new_privileges = ::prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1;
     std::string error;
     switch (read_settings(argc, argv, envp, s, error)) {
     case settings_result::help:
@@ -184,7 +231,7 @@ int prepare_and_run(int argc, char** argv, char** envp, const std::string& given
     }
     s.bridge_is_own_program = bridge_is_this_file && !s.bridge_was_named;
     sys::locked_bytes token;
-    const token_result taken = take_session_token(envp, s.token_file, s.token_file_was_named, token);
+    const token_result taken = find_session_token(envp, s, token);
     environment env(envp, s.kept_variables, s.dropped_variables);
     // From here on /proc/1/environ is empty.
     sys::wipe_environment(envp);
@@ -211,12 +258,13 @@ int prepare_and_run(int argc, char** argv, char** envp, const std::string& given
             "the variable " + name +
                 " holds what looks like a provider's real key; a sandbox must not have one. Give it to the "
                 "proxy instead, or name it in KEYHOLE_ALLOW_SECRETS if the agent is meant to hold it");
-    if (!hide_token_file(s))  // wherever the token came from
-        return stop(
-            sys::exit_configuration,
-            s.token_file +
-                " can be read by the agent; mount it with owner 0 and mode 0400, or put session_token into "
-                "KEYHOLE_ALLOW_SECRETS");
+    if (const std::string problem = find_secret_argument(s, token.view()); !problem.empty())
+        return stop(sys::exit_configuration, problem);
+    if (const std::string path = hide_token_files(s, token.view()); !path.empty())
+        return stop(sys::exit_configuration,
+                    path + " can be read by the agent and holds the session token; mount it with owner 0 and "
+                           "mode 0400, or put session_token into "
+                           "KEYHOLE_ALLOW_SECRETS");
     if (!s.single_uid)
         if (const std::string missing = missing_to_change_user(); !missing.empty())
             return stop(sys::exit_no_permission, "root cannot become uid " + std::to_string(s.agent.uid) +

@@ -52,6 +52,7 @@ struct settings {
     bool single_uid = false;
     bool subreaper = false;
     look doctor = look::none;
+    bool given_no_new_privileges = false;  ///< the container was started so
 
     std::string agent_user;  ///< as asked for; empty: not asked
     std::string agent_uid;

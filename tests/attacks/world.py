@@ -145,7 +145,9 @@ class World:
             wait_for("the proxy's start", self.is_ready)
 
     def proxy_environment(self):
-        return {**os.environ, "OPENAI_API_KEY": self.keys["openai"], "ANTHROPIC_API_KEY": self.keys["anthropic"]}
+        # KEYHOLE_TEST_NAME and its kind are the tests'; serve refuses what it does not know.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("KEYHOLE_")}
+        return {**inherited, "OPENAI_API_KEY": self.keys["openai"], "ANTHROPIC_API_KEY": self.keys["anthropic"]}
 
     def is_ready(self):
         if self.proxy.poll() is not None:

@@ -32,6 +32,26 @@ class ExitCodes(InitTest):
         self.assertEqual(self.run_init(str(self.directory / "no-program")).returncode, 126)
         self.assertEqual(self.run_init("/etc").returncode, 126)
 
+    def test_never_are_a_shells_that_nobody_named(self):
+        script = self.directory / "kh-script"
+        script.write_text("echo run by a shell\n")
+        script.chmod(0o755)
+        for words, env in (((str(script),), {}), (("kh-script",), {"PATH": f"/usr/bin:{self.directory}"})):
+            result = self.run_init(*words, env=env)
+            self.assertEqual((result.returncode, result.stdout), (126, ""), result.stderr)
+            self.assertIn("#!/bin/sh", result.stderr)
+
+    def test_are_of_the_first_on_the_path_that_runs(self):
+        for folder in ("one", "two", "three"):
+            (self.directory / folder).mkdir()
+        (self.directory / "two/kh-tool").write_text("#!/bin/sh\necho not for everybody\n")
+        (self.directory / "three/kh-tool").write_text("#!/bin/sh\necho third\n")
+        (self.directory / "three/kh-tool").chmod(0o755)
+        path = ":".join(["/usr/bin", *(str(self.directory / folder) for folder in ("no-such", "one", "two", "three"))])
+        self.assertEqual(self.run_init("kh-tool", env={"PATH": path}).stdout, "third\n")
+        (self.directory / "three/kh-tool").unlink()
+        self.assertEqual(self.run_init("kh-tool", env={"PATH": path}).returncode, 126)
+
     def test_say_that_the_working_directory_is_wrong(self):
         result = self.run_init("true", env={"AGENT_WORKDIR": "/no/such/place"})
         self.assertEqual(result.returncode, 78)
