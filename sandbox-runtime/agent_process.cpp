@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstring>
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -73,8 +74,14 @@ void execute(char** argv, char** envp, std::string_view path)
 
 [[noreturn]] void become_agent(const settings& s, environment& env, const terminal& tty, int report_fd)
 {
-    ::setpgid(0, 0);
-    tty.give_to(::getpid());
+    if (s.new_session) {
+        // Fails where the terminal is the session's of somebody else: then there is none to control.
+        ::setsid();
+        ::ioctl(STDIN_FILENO, TIOCSCTTY, 0);
+    } else {
+        ::setpgid(0, 0);
+        tty.give_to(::getpid());
+    }
     const identity who{s.agent.uid, s.agent.gid, {}, !s.single_uid};
     if (const char* step = drop_to(who); step != nullptr) report(report_fd, failed_step::identity, step);
     if (const char* claim = verify_dropped(who); claim != nullptr)
@@ -163,6 +170,22 @@ void terminal::take_back() const noexcept
     give_to(own_group_);
 }
 
+// The kernel tells the terminal's foreground, which is this process, that the line was lost; nobody else is
+// to hear of it.
+void terminal::let_go() noexcept
+{
+    if (own_group_ < 0) return;
+    own_group_ = -1;
+    if (::ioctl(STDIN_FILENO, TIOCNOTTY) != 0) return;
+    sigset_t lost;
+    ::sigemptyset(&lost);
+    ::sigaddset(&lost, SIGHUP);
+    ::sigaddset(&lost, SIGCONT);
+    const timespec now{};
+    while (::sigtimedwait(&lost, nullptr, &now) > 0) {
+    }
+}
+
 agent_start start_agent(const settings& s, environment& env, const terminal& tty)
 {
     int ends[2];
@@ -174,7 +197,7 @@ agent_start start_agent(const settings& s, environment& env, const terminal& tty
     if (pid < 0) return {-1, sys::exit_os_error, std::string("cannot fork: ") + std::strerror(errno)};
     if (pid == 0) become_agent(s, env, tty, to_parent.get());
     to_parent.reset();
-    ::setpgid(pid, pid);
+    if (!s.new_session) ::setpgid(pid, pid);
     failure f;
     ssize_t n = 0;
     do {

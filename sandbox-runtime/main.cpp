@@ -186,7 +186,8 @@ int run(settings& s, environment& env, const sys::locked_bytes& token, const sys
         add_client_defaults(env, s.port);
     }
 
-    const terminal tty;
+    terminal tty;
+    if (s.new_session) tty.let_go();
     const agent_start started = start_agent(s, env, tty);
     env.wipe();  // the agent's secrets are the agent's
     if (started.pid < 0) {

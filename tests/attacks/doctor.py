@@ -182,7 +182,7 @@ def breaks(d):
         by_exec(["session token's file"], "docker exec, SESSION_TOKEN_FILE elsewhere", [*ONE, *allowed, "-v", f"{token}:/etc/tok:ro", "-e", "SESSION_TOKEN_FILE=/etc/tok"], "1000:1000"),
         by_run(["devices"], "a device under another name", [*ONE, f"--device={fuse}:/dev/null2"]),
         by_run(["devices"], "a usual device under a name of its own", [*ONE, "--device=/dev/zero:/dev/mydev"]),
-        by_run(["host directories"], "somebody's home, whatever it is called", [*ONE, "-v", f"{alice}:/workspace"]),
+        by_run(["host directories"], "somebody's home, whatever it is called", [*ONE, "-v", f"{alice}:/srv/project"]),
         by_run(["host directories"], "/var/log", [*ONE, "-v", "/var/log:/mnt/log:ro"]),
         by_run(["engine and host sockets"], "a socket of the host behind 250,000 files", [*ONE, "-v", f"{crowd}:/a:ro", "-v", f"{d.folder}/nested:/b:ro"]),
         by_run(["set-user-id programs"], "a container without no-new-privileges", ONE, hardened=plain),
@@ -195,7 +195,7 @@ def breaks(d):
         by_run(["environment: provider keys"], "-e of a real key", [*ONE, "-e", f"OPENAI_API_KEY={A_KEY}", "-e", "KEYHOLE_ALLOW_SECRETS=OPENAI_API_KEY"]),
         by_agent(["descriptors"], "a descriptor too many", f"exec 5</dev/null; {SHELL}"),
         by_agent(["environ of every readable process"], "a process that was given a token", f"SESSION_TOKEN=kh_0123456789 sleep 60 & {started('sleep')}; {SHELL}"),
-        by_agent(["command lines"], "a key among a process's arguments", f"sh -c 'echo >/tmp/began; sleep 60; :' {A_KEY} & until [ -e /tmp/began ]; do :; done; {SHELL}"),
+        by_agent(["command lines"], "a key among a process's arguments", f"sh -c 'echo >/tmp/began; sleep 60; :' {joined_by_a_shell(A_KEY)} & until [ -e /tmp/began ]; do :; done; {SHELL}"),
         by_agent_process(d),
         by_run(["PID 1"], "a shell that stays PID 1", [*ONE, "--entrypoint=/bin/sh"], command=("-c", "/usr/local/bin/keyhole-init --subreaper doctor --json; exit $?")),
         by_run(["process namespace"], "--pid host", [*ONE, "--pid=host", "--entrypoint=/usr/local/bin/keyhole-init"], command=("--subreaper", "doctor", "--json")),
@@ -212,7 +212,7 @@ def breaks(d):
         by_run(["engine and host sockets"], "a socket of the host under another name", [*ONE, "-v", f"{d.folder}/docker.sock:/srv/x"]),
         by_run(["engine and host sockets"], "a socket of the host in a directory", [*ONE, "-v", f"{d.folder}/nested:/data:ro"]),
         by_run(["shared memory"], "--ipc host", [*ONE, "--ipc=host"]),
-        by_agent(["environment: session token"], "a token under another name", f"OPENAI_API_KEY=kh_{'aB3dE5gH7j' * 5} {SHELL}"),
+        by_agent(["environment: session token"], "a token under another name", f"OPENAI_API_KEY={joined_by_a_shell('kh_' + 'aB3dE5gH7j' * 5)} {SHELL}"),
         by_run(["not the bridge's user"], "--user 998", ["--user=998:998"]),
         by_run(["programs"], "COPY --chown to the agent", [*ONE, "-v", f"{owned}:/usr/local/bin/keyhole-bridge"]),
         by_other_session(d),
@@ -243,6 +243,11 @@ def for_people(d):
     words, _ = d.words(ONE)
     done = d.world.run("run", "--rm", *words, d.world.image, "doctor", check=False)
     d.board("doctor: the same for people", done.returncode == 0 and done.stdout.endswith("all ok: nothing leaks\n") and "\nok      models: " in done.stdout, done.stdout[-500:])
+
+
+def joined_by_a_shell(secret):
+    """As a word of a command that keyhole-init starts: it refuses one with a secret in it."""
+    return f'{secret[:3]}""{secret[3:]}'
 
 
 def started(program):

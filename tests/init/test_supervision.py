@@ -365,6 +365,21 @@ class Bridge(InitTest):
         self.assertEqual(process.returncode, 0)
         self.assertIn("the bridge ended (signal 9), starting it again", err)
 
+    def test_that_shall_not_be_started_again_ends_the_agent(self):
+        self.start_proxy()
+        for heeds, killed in (("exit 3", False), (":", True)):
+            process = self.start("sh", "-c", f"trap '{heeds}' TERM; echo ready; while :; do sleep 0.01; done", stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                 env={"KEYHOLE_BRIDGE_RESTART": "no", "KEYHOLE_GRACE": "1" if killed else "20"})
+            process.stdout.readline()
+            os.kill(self.find_child(self.pid_of_init(process), "keyhole-bridge"), signal.SIGKILL)
+            _, err = process.communicate(timeout=LIMIT)
+            self.assertEqual(process.returncode, 69, err)
+            self.assertIn("KEYHOLE_BRIDGE_RESTART=no", err)
+
+    def test_that_shall_not_be_started_again_leaves_an_agents_own_end_alone(self):
+        self.start_proxy()
+        self.assertEqual(self.run_init("sh", "-c", "exit 7", env={"KEYHOLE_BRIDGE_RESTART": "no"}).returncode, 7)
+
     def test_keeps_its_port_while_it_is_down(self):
         self.start_proxy()
         # In single-uid mode the agent may kill its bridge. It must not be able to take its place.
@@ -503,11 +518,11 @@ class FailsClosed(InitTest):
 
 
 class Terminal(InitTest):
-    def open(self, code):
+    def open(self, code, before=(), **env):
         """The namespaces' first process, so that it leads the terminal's foreground as it does under `docker run -it`."""
         pid, terminal = pty.fork()
         if pid == 0:
-            os.execvpe(UNSHARE[0], [*UNSHARE, str(self.directory / "keyhole-init"), "--", PYTHON, "-c", code], self.environment({}))
+            os.execvpe(UNSHARE[0], [*UNSHARE, *before, str(self.directory / "keyhole-init"), "--", PYTHON, "-c", code], self.environment(env))
         self.addCleanup(os.close, terminal)
         self.seen = b""
         self.read_until(terminal, b"ready")
@@ -522,6 +537,20 @@ class Terminal(InitTest):
                                   "signal.signal(signal.SIGINT, lambda *_: sys.exit(42))\nprint('ready', flush=True)\nsignal.pause()\n")
         os.write(terminal, b"\x03")
         self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 42)
+
+    def test_belongs_to_a_session_of_the_agents_own_where_that_is_asked_for(self):
+        """PID 1 leads the terminal's session first, as an engine has it."""
+        pid, terminal = self.open("import os, signal, sys\nassert os.getsid(0) == os.getpgrp() == os.getpid() == os.tcgetpgrp(0)\n"
+                                  "os.close(os.open('/dev/tty', os.O_RDWR))\n"
+                                  "signal.signal(signal.SIGHUP, lambda *_: sys.exit(1))\n"
+                                  "signal.signal(signal.SIGINT, lambda *_: sys.exit(44))\nprint('ready', flush=True)\nsignal.pause()\n",
+                                  before=["setsid", "--ctty"], KEYHOLE_NEW_SESSION="1")
+        os.write(terminal, b"\x03")
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 44)
+
+    def test_that_is_none_is_no_hindrance_to_a_session_of_its_own(self):
+        done = self.run_init(PYTHON, "-c", "import os; print(os.getsid(0) == os.getpid())", env={"KEYHOLE_NEW_SESSION": "1"}, stdin=subprocess.DEVNULL)
+        self.assertEqual((done.returncode, done.stdout), (0, "True\n"), done.stderr)
 
     def test_ctrl_z_suspends_nothing_for_ever(self):
         """Nobody in a container could type `fg`."""
