@@ -5,13 +5,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <deque>
 #include <dirent.h>
 #include <fcntl.h>
+#include <memory>
 #include <string_view>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <unordered_set>
 #include <utility>
 
 namespace keyhole::runtime::doctor {
@@ -39,49 +38,42 @@ unsigned char type_of(const met& each) noexcept
     return IFTODT(info.st_mode);
 }
 
-using path_set = std::unordered_set<std::string>;
+using sorted_paths = std::vector<std::string>;
+
+struct closer {
+    void operator()(DIR* stream) const noexcept { ::closedir(stream); }
+};
 
 // One top: the directory that is being read, and those that wait.
 class place_to_look {
 public:
-    explicit place_to_look(std::string top) : top_(std::move(top)) { waiting_.push_back(top_); }
-    ~place_to_look() { close(); }
-    place_to_look(place_to_look&& other) noexcept
-        : top_(std::move(other.top_))
-        , waiting_(std::move(other.waiting_))
-        , open_(std::move(other.open_))
-        , stream_(std::exchange(other.stream_, nullptr))
-        , error_(other.error_)
-    {
-    }
-    place_to_look(const place_to_look&) = delete;
-    place_to_look& operator=(const place_to_look&) = delete;
-    place_to_look& operator=(place_to_look&&) = delete;
+    explicit place_to_look(std::string top) : top_(std::move(top)), waiting_{top_} {}
 
     const std::string& top() const noexcept { return top_; }
-    bool is_done() const noexcept { return stream_ == nullptr && waiting_.empty(); }
+    bool is_done() const noexcept { return stream_ == nullptr && next_ == waiting_.size(); }
     int error() const noexcept { return error_; }  ///< of a directory that could not be read to its end
 
     /// At most `most` names; how many it were.
-    std::size_t take_turn(std::size_t most, const path_set& borders,
+    std::size_t take_turn(std::size_t most, const sorted_paths& borders,
                           const std::function<void(const met&)>& visit)
     {
         std::size_t seen = 0;
         while (seen < most && (stream_ != nullptr || open_next())) {
             errno = 0;
-            const dirent* entry = ::readdir(stream_);
+            const dirent* entry = ::readdir(stream_.get());
             if (entry == nullptr) {
                 if (errno != 0) error_ = errno;
-                close();
+                stream_.reset();
                 continue;
             }
             const std::string_view name = entry->d_name;
             if (name == "." || name == "..") continue;
             ++seen;
-            met each{open_, ::dirfd(stream_), entry->d_name, entry->d_type};
+            met each{open_, ::dirfd(stream_.get()), entry->d_name, entry->d_type};
             if (each.type == DT_UNKNOWN) each.type = type_of(each);
             if (each.type == DT_DIR)
-                if (std::string path = joined(open_, name); !borders.contains(path))
+                if (std::string path = joined(open_, name);
+                    !std::binary_search(borders.begin(), borders.end(), path))
                     waiting_.push_back(std::move(path));
             visit(each);
         }
@@ -89,19 +81,17 @@ public:
     }
 
 private:
-    void close() noexcept
-    {
-        if (stream_ != nullptr) ::closedir(stream_);
-        stream_ = nullptr;
-    }
     bool open_next()
     {
-        while (!waiting_.empty()) {
-            open_ = std::move(waiting_.front());
-            waiting_.pop_front();
-            const int fd =
-                ::open(open_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-            stream_ = fd < 0 ? nullptr : ::fdopendir(fd);
+        while (next_ < waiting_.size()) {
+            open_ = std::move(waiting_[next_++]);
+            if (next_ * 2 > waiting_.size()) {
+                waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(next_));
+                next_ = 0;
+            }
+            const int follow = open_ == top_ ? 0 : O_NOFOLLOW;
+            const int fd = ::open(open_.c_str(), O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC | follow);
+            stream_.reset(fd < 0 ? nullptr : ::fdopendir(fd));
             if (stream_ != nullptr) return true;
             if (!is_no_loss(errno)) error_ = errno;
             if (fd >= 0) ::close(fd);
@@ -110,9 +100,10 @@ private:
     }
 
     std::string top_;
-    std::deque<std::string> waiting_;
+    std::vector<std::string> waiting_;  ///< from next_ on
+    std::size_t next_ = 0;
     std::string open_;
-    DIR* stream_ = nullptr;
+    std::unique_ptr<DIR, closer> stream_;
     int error_ = 0;
 };
 
@@ -126,7 +117,8 @@ std::string met::path() const
 walk_result walk(const std::vector<std::string>& tops, const std::vector<std::string>& borders,
                  const std::function<void(const met&)>& visit, walk_bound bound)
 {
-    const path_set closed(borders.begin(), borders.end());
+    sorted_paths closed = borders;
+    std::sort(closed.begin(), closed.end());
     std::vector<place_to_look> places;
     places.reserve(tops.size());
     for (const std::string& top : tops)

@@ -65,6 +65,14 @@ TEST_F(Walk, FollowsNoLinkAndEntersNoBorder)
     EXPECT_EQ(seen_.size(), 4U);
 }
 
+TEST_F(Walk, FollowsATopThatIsALink)
+{
+    make("real/file");
+    fs::create_directory_symlink(root_ + "/real", root_ + "/top");
+    look({root_ + "/top"});
+    EXPECT_TRUE(saw(root_ + "/top/file"));
+}
+
 TEST_F(Walk, AtItsBoundALargeTopHidesNoOtherAndIsNamed)
 {
     for (int i = 0; i < 5000; ++i)
