@@ -12,17 +12,14 @@
 #include "sandbox-runtime/session_token.hpp"
 #include "sandbox-runtime/settings.hpp"
 #include "sandbox-runtime/supervise.hpp"
+#include "sandbox-runtime/token_files.hpp"
 
-#include <algorithm>
 #include <cerrno>
 #include <csignal>
-#include <cstdlib>
 #include <cstring>
-#include <fcntl.h>
 #include <grp.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 using namespace keyhole;
@@ -70,82 +67,6 @@ int wait_for_socket(const std::string& path, int seconds, int signal_fd)
     while (look_at(path) == place::nothing && sys::now_ms() < until)
         if (const int signal = stop_signal(signal_fd, 20); signal != 0) return signal;
     return 0;
-}
-
-// A child looks, because only the kernel knows all the ways a file can be readable.
-bool agent_can_read(const std::string& path, const settings& s)
-{
-    const pid_t pid = ::fork();
-    if (pid == 0) {
-        const bool dropped = drop_to({s.agent.uid, s.agent.gid, {}, !s.single_uid}) == nullptr;
-        ::_exit(dropped && ::open(path.c_str(), O_RDONLY | O_CLOEXEC) < 0 ? 0 : 1);
-    }
-    int status = 0;
-    return pid < 0 || ::waitpid(pid, &status, 0) != pid || !WIFEXITED(status) || WEXITSTATUS(status) != 0;
-}
-
-bool is_allowed(const settings& s, std::string_view name)
-{
-    return std::find(s.allowed_secrets.begin(), s.allowed_secrets.end(), name) != s.allowed_secrets.end();
-}
-
-// A secrets mount is often world-readable. Where the agent could read it, the file is removed now that it was
-// read; a link is not, since what it leads to would stay.
-bool hide_token_file(const settings& s, const std::string& path)
-{
-    struct stat info{};
-    if (::lstat(path.c_str(), &info) != 0 && errno == ENOENT) return true;
-    if (is_allowed(s, "session_token") || !agent_can_read(path, s)) return true;
-    if (!S_ISREG(info.st_mode) || ::unlink(path.c_str()) != 0) return false;
-    sys::say(
-        {path,
-         " was removed, since it is the session token's and the agent could have read it; where it is to "
-         "serve another start, "
-         "mount it with owner 0 and mode 0400 and start the container as root"});
-    return true;
-}
-
-// SESSION_TOKEN, the file that is named or usual, or else one of the secrets that can only be meant as it
-// (session-token).
-token_result find_session_token(char** envp, const settings& s, sys::locked_bytes& token)
-{
-    token_result taken = take_session_token(envp, s.token_file, s.token_file_was_named, token);
-    if (taken.source != token_source::none || !taken.error.empty()) return taken;
-    for (const std::string& path : find_token_files(s.secrets_directory, {})) {
-        taken = take_session_token(envp, path, false, token);
-        if (taken.source != token_source::none || !taken.error.empty()) break;
-    }
-    return taken;
-}
-
-// Wherever the token came from, and whatever its files are called. The one that stays open, or nothing.
-std::string hide_token_files(const settings& s, std::string_view token)
-{
-    if (!hide_token_file(s, s.token_file)) return s.token_file;
-    for (const std::string& path : find_token_files(s.secrets_directory, token))
-        if (!hide_token_file(s, path)) return path;
-    return {};
-}
-
-// What is wrong with the command's words: everybody in the container reads a process's arguments.
-std::string find_secret_argument(const settings& s, std::string_view token)
-{
-    for (std::size_t i = 0; i < s.command.size(); ++i) {
-        const std::string& word = s.command[i];
-        const std::string where =
-            i == 0 ? std::string("the command's name") : "argument " + std::to_string(i) + " of the command";
-        if (!is_allowed(s, "session_token") &&
-            (holds_session_token(word) || (!token.empty() && word.find(token) != std::string::npos)))
-            return where +
-                   " holds a session token, which the agent needs not: the bridge presents it. Leave it "
-                   "out of the command and AGENT_ARGS";
-        if (!is_allowed(s, "arguments") && looks_like_provider_key(word))
-            return where +
-                   " holds what looks like a provider's real key; a sandbox must not have one. Give it "
-                   "to the proxy instead, or put arguments into KEYHOLE_ALLOW_SECRETS if the agent is "
-                   "meant to hold it";
-    }
-    return {};
 }
 
 int run(settings& s, environment& env, const sys::locked_bytes& token, const sys::unique_fd& signals)
@@ -259,7 +180,8 @@ int prepare_and_run(int argc, char** argv, char** envp, const std::string& given
             "the variable " + name +
                 " holds what looks like a provider's real key; a sandbox must not have one. Give it to the "
                 "proxy instead, or name it in KEYHOLE_ALLOW_SECRETS if the agent is meant to hold it");
-    if (const std::string problem = find_secret_argument(s, token.view()); !problem.empty())
+    if (const std::string problem = find_secret_argument(s.command, s.allowed_secrets, token.view());
+        !problem.empty())
         return stop(sys::exit_configuration, problem);
     if (const std::string path = hide_token_files(s, token.view()); !path.empty())
         return stop(sys::exit_configuration,
