@@ -103,7 +103,8 @@ enum class merging : std::uint8_t {
     beyond,            ///< a list of parts; what they count beyond the answer's usage is reported apart
 };
 
-/// Where a usage object stands. Of several slots with counts the lowest one is the answer's.
+/// Where a usage object stands. Of several slots with counts the lowest one is the answer's; one whose counts
+/// are all zero, or that has a total alone, stands behind the others.
 struct usage_place {
     std::string_view path;
     const usage_shape* shape;
