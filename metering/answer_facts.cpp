@@ -25,7 +25,8 @@ bool counts_parts(const usage_numbers& numbers) noexcept
 
 bool counts_something(const usage_numbers& numbers, const usage_shape& shape) noexcept
 {
-    return counts_parts(numbers) || (shape.rule.lone_total_is_input && numbers.has(quantity::total));
+    return counts_parts(numbers) || (shape.rule.lone_total_is_input && numbers.has(quantity::total)) ||
+           (shape.rule.by_the_piece && numbers.has(quantity::web_searches));
 }
 
 /// How much a usage object knows. One object may be read by two shapes, of which one finds no name but the
@@ -132,7 +133,8 @@ bool answer_facts::has_usage() const noexcept
 {
     if (status_ >= 400) return false;
     const bool in_head = header_counts_ && (header_counts_->present & counted_bits) != 0;
-    return in_head || std::ranges::any_of(slots_, [](const slot& s) { return s.counts(); });
+    return in_head || std::ranges::any_of(
+                          slots_, [](const slot& s) { return s.counts() && !s.shape->rule.by_the_piece; });
 }
 
 bool answer_facts::needs_terminal() const noexcept

@@ -138,7 +138,7 @@ void account(exchange& x, metering::outcome end, std::string_view error, std::st
     const auto provider = row.provider.view();
     const auto* known = prices.find(provider, row.answered_model.view());
     if (known == nullptr) known = prices.find(provider, row.model.view());
-    if (row.source != metering::usage_source::none) {
+    if (metering::has_cost(row)) {
         const auto cost = metering::price_of(row, prices);
         row.cost_nano_usd = cost.nano_usd;
         row.priced = cost.priced;

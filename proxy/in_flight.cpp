@@ -39,8 +39,10 @@ void note_sent(exchange& x)
     if (!x.reuse.request_fully_sent || !x.way->counts) return;
     auto& row = x.row();
     if (!is_made_whole(x, row, {}, false) || row.format == metering::wire::none) return;
-    row.counts.input = input_so_far(x, 0);
-    row.source = metering::usage_source::estimated;
+    const auto known = metering::best_known_usage(
+        {}, {.format = row.format, .streamed = row.stream, .counted_input = input_so_far(x, 0)});
+    row.counts = known.counts;
+    row.source = known.source;
 }
 
 void note_refused(exchange& x)

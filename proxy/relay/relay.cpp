@@ -54,7 +54,7 @@ task<failure> relay_body(relaying& r)
         }
         row.bytes_out += static_cast<std::int64_t>(p.size);
         if (r.made) r.made->feed(p.view());
-        if (p.size != 0 && row.first_token_us == 0 && x.answer.status < 300)
+        if (row.first_token_us == 0 && x.answer.status < 300 && r.silence.broken_by(p.view()))
             row.first_token_us = metering::now_us();
         const std::string_view metered = p.view();
         if (r.done) {
@@ -153,6 +153,9 @@ void prepare(relaying& r)
         return http::iequals(type.substr(0, wanted.size()), wanted);
     };
     const bool events = is("text/event-stream");
+    r.silence = silence_watch(!identity ? silence_watch::form::any
+                              : events  ? silence_watch::form::events
+                                        : silence_watch::form::text);
     const bool streams = events || is("application/x-ndjson") || is("application/vnd.amazon.eventstream");
     row.status = static_cast<std::int16_t>(x.answer.status);
     if (x.answer.status >= 300) note_refused(x);

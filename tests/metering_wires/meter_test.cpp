@@ -532,6 +532,30 @@ TEST(Meter, ATotalStandsBehindPartsThatAreNamedOtherwise)
     EXPECT_EQ(later.counts, both) << "a total in a later event takes no known parts away";
 }
 
+// The rows of what is billed by the piece tell no tokens, and still cost something.
+TEST(Meter, CountsThePagesOfADocumentAndNoTokens)
+{
+    const reading r = read_text(wire::mistral_ocr,
+                                R"({"pages":[{"index":0,"markdown":"a"}],"model":"mistral-ocr-latest",)"
+                                R"("usage_info":{"pages_processed":29,"doc_size_bytes":3002783}})",
+                                "application/json");
+    EXPECT_EQ(r.counts, (token_counts{.web_searches = 29}));
+    EXPECT_EQ(r.source, usage_source::none);
+    EXPECT_EQ(r.model, "mistral-ocr-latest");
+}
+
+TEST(Meter, KnowsAnEventStreamOfAmazonsUnderAnyLabel)
+{
+    for (const sample& s : samples::all()) {
+        if (s.content_type != "application/vnd.amazon.eventstream") continue;
+        for (const auto* label : {"application/json", "text/event-stream", "x/y", ""}) {
+            sample other = s;
+            other.content_type = label;
+            EXPECT_TRUE(same(read(s), read(other))) << s.name << " as " << label;
+        }
+    }
+}
+
 TEST(Meter, DepthHidesNothing)
 {
     // A tool call's input is the model's to write, and it may write brackets only.
