@@ -111,6 +111,9 @@ class HandOff(BlackBox):
 
 
 class Served(HandOff):
+    # A drain waits for what a test holds, however slow the machine is.
+    config = HandOff.config | {"server": {"shutdown_grace": 30}}
+
     def test_a_connection_that_was_handed_over_is_served(self):
         token = self.keyhole.token()
         channel = self.channel(token).welcomed()
@@ -475,6 +478,22 @@ class Floods(HandOff):
             self.provider.open_gate("flood")
             answer.read()
             self.assertTrue(answer.whole)
+
+    def test_two_floods_of_half_requests_displace_one_another_and_no_third(self):
+        token = self.keyhole.token()
+        quiet = self.channel(token).welcomed()
+        kept = self.assert_served(quiet).client()  # the connection that is there longest, but for its channel
+        floods = [self.channel(token).welcomed() for _ in range(2)]
+        for number in range(150):
+            for flood in floods:
+                pair = self.pair()
+                pair.agent.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n")
+                flood.send(number, [pair.accepted.fileno()])
+                pair.accepted.close()
+        wait_until(lambda: self.keyhole.metrics().get("keyhole_agent_connections") >= 60, what="the proxy to be full")
+        for number in range(10, 20):
+            self.assertEqual(self.ask(kept).status, 200)
+            self.assert_served(quiet, number)
 
 
 if __name__ == "__main__":
