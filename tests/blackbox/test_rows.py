@@ -1,6 +1,7 @@
 """Rows of what is billed or told in unusual ways: pages, JSON where others take forms, answers that begin with silence."""
 
 import json
+import tempfile
 import threading
 import time
 import unittest
@@ -10,6 +11,16 @@ from scripted import World, http, sse
 
 OCR = http({"pages": [{"index": 0, "markdown": "a"}], "model": "mistral-ocr-latest", "usage_info": {"pages_processed": 29, "doc_size_bytes": 30027}})
 ASKED = {"model": "mistral-ocr-latest", "document": {"type": "document_url", "document_url": "https://example.com/a.pdf"}}
+PRICE = """
+[[model]]
+provider = "openai"
+model = "mistral-ocr-latest"
+input = "0"
+output = "0"
+web_search_per_1000 = "2.00"
+source = "a test"
+date = "2026-01-01"
+"""
 
 
 class Rows(unittest.TestCase):
@@ -28,6 +39,19 @@ class Rows(unittest.TestCase):
         self.assertIn('keyhole_unpriced_requests_total{provider="openai"} 1', world.keyhole.metrics_text())
         refused, _ = world.ask("POST", "/v1/ocr", OCR, ASKED, world.keyhole.token(limits=["usd=1"]))
         self.assertEqual((refused.status, refused.code), (403, "model_unpriced"))
+
+    def test_pages_are_billed_where_they_have_a_price_and_bounded_by_what_is_left(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".toml") as prices:
+            prices.write(PRICE)
+            prices.flush()
+            world = self.world({"prices": [{"format": "keyhole", "path": prices.name}]})
+        session = world.keyhole.session(limits=["usd=0.07"])
+        _, row = world.ask("POST", "/v1/ocr", OCR, ASKED, session["token"])
+        self.assertEqual((row["web_searches"], row["priced"], row["cost_nano_usd"], row["source"]), (29, 1, 58_000_000, "none"))
+        _, row = world.ask("POST", "/v1/ocr", OCR, ASKED, session["token"])
+        self.assertEqual(float(world.used(session)["used"]), 0.116)
+        refused, _ = world.ask("POST", "/v1/ocr", OCR, ASKED, session["token"])
+        self.assertEqual(refused.status, 402)
 
     def test_a_form_that_comes_as_json_names_its_model_too(self):
         world = self.world()
