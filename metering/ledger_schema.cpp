@@ -210,8 +210,7 @@ usage_sum sum_of(const record& r) noexcept
     s.unpriced_requests = is_unpriced(r) ? 1 : 0;
     s.estimated_requests =
         r.source == usage_source::estimated || r.source == usage_source::provider_partial ? 1 : 0;
-    s.unknown_requests =
-        r.source == usage_source::none && r.format != wire::none && r.status > 0 && r.status < 400 ? 1 : 0;
+    s.unknown_requests = !has_cost(r) && r.format != wire::none && r.status > 0 && r.status < 400 ? 1 : 0;
     s.errors = r.end != outcome::ok ? 1 : 0;
     return s;
 }

@@ -204,8 +204,9 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
         const bool json = c == '{' || c == '[';
         // "data:", "event:", "id:", "retry:", "error:" or a comment.
         const bool sse = c == 'd' || c == 'e' || c == ':' || c == 'i' || c == 'r';
-        // A message's length begins with a zero byte.
-        if (c == '\0' && (said == promise::eventstream || said == promise::nothing))
+        // A message's length begins with a zero byte, as no text does; Bedrock's says so under any label.
+        const bool bedrock = format == wire::bedrock_converse || format == wire::bedrock_invoke;
+        if (c == '\0' && (said == promise::eventstream || said == promise::nothing || bedrock))
             form = framing::eventstream;
         else if (json)
             form = said == promise::lines || by_line ? framing::lines : framing::json;

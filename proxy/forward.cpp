@@ -206,6 +206,7 @@ task<failure> forward(exchange& x)
         x.reuse.request_fully_sent = !ec;
     // An error while sending is no verdict yet: a provider may answer (413, 401) and close before it has read
     // everything.
+    note_sent(x);
     c.limit().expect(waiting_for::first_byte, seconds_of(x.to->provider.first_byte_timeout));
     co_return failure{};
 }
