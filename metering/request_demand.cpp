@@ -1,11 +1,11 @@
 #include "metering/request_demand.hpp"
 
+#include "metering/asked_members.hpp"
 #include "metering/json_paths.hpp"
 #include "metering/json_scan.hpp"
 #include "metering/numbers.hpp"
 
 #include <algorithm>
-#include <memory>
 
 namespace keyhole::metering {
 
@@ -20,163 +20,6 @@ constexpr std::int64_t speech_tokens_a_byte = 3;
 constexpr std::int64_t most_searches = 1'000;
 constexpr std::int64_t most_answers = 128;
 constexpr std::size_t longest_decoded = 1024 * 1024;  // no speech is longer, and no name
-
-enum class meaning : std::uint8_t {
-    bound,
-    answers,
-    image,  ///< its place, as text
-    file,
-    place,  ///< of an object that stands elsewhere
-    tool,
-    tool_kind,
-    tool_uses,
-    search,  ///< an object that asks for searches
-    cache,
-    cache_life,
-    modality,
-    spoken,
-    model,
-};
-
-/// A member of a wire's requests; wire::none: of any. `family`: part of the model's name, for wires that pass
-/// on what each maker's models read.
-struct member {
-    std::string_view path;
-    meaning what;
-    wire of = wire::none;
-    std::string_view family = {};
-};
-
-constexpr member members[] = {
-    {"max_tokens", meaning::bound, wire::openai_chat},
-    {"max_completion_tokens", meaning::bound, wire::openai_chat},
-    {"max_tokens", meaning::bound, wire::openai_completions},
-    {"max_output_tokens", meaning::bound, wire::openai_responses},
-    {"max_completion_tokens", meaning::bound, wire::openai_assistants},
-    {"max_tokens", meaning::bound, wire::anthropic_messages},
-    {"max_tokens_to_sample", meaning::bound, wire::anthropic_messages},
-    {"generationConfig.maxOutputTokens", meaning::bound, wire::gemini},
-    {"generation_config.max_output_tokens", meaning::bound, wire::gemini},
-    {"generationConfig.max_output_tokens", meaning::bound, wire::gemini},
-    {"generation_config.maxOutputTokens", meaning::bound, wire::gemini},
-    {"generation_config.max_output_tokens", meaning::bound, wire::gemini_interactions},
-    {"inferenceConfig.maxTokens", meaning::bound, wire::bedrock_converse},
-    {"max_tokens", meaning::bound, wire::bedrock_invoke, "anthropic."},
-    {"max_tokens_to_sample", meaning::bound, wire::bedrock_invoke, "anthropic."},
-    {"max_gen_len", meaning::bound, wire::bedrock_invoke, "meta."},
-    {"inferenceConfig.max_new_tokens", meaning::bound, wire::bedrock_invoke, "amazon.nova"},
-    {"inferenceConfig.maxTokens", meaning::bound, wire::bedrock_invoke, "amazon.nova"},
-    {"textGenerationConfig.maxTokenCount", meaning::bound, wire::bedrock_invoke, "amazon.titan"},
-    {"max_tokens", meaning::bound, wire::bedrock_invoke, "mistral."},
-    {"max_tokens", meaning::bound, wire::bedrock_invoke, "cohere."},
-    {"max_tokens", meaning::bound, wire::bedrock_invoke, "deepseek."},
-    {"max_tokens", meaning::bound, wire::bedrock_invoke, "openai."},
-    {"max_completion_tokens", meaning::bound, wire::bedrock_invoke, "openai."},
-    {"max_tokens", meaning::bound, wire::bedrock_invoke, "ai21."},
-    {"max_tokens", meaning::bound, wire::cohere},
-    {"options.num_predict", meaning::bound, wire::ollama},
-    {"parameters.max_new_tokens", meaning::bound, wire::watsonx},
-
-    {"n", meaning::answers},
-    {"best_of", meaning::answers},
-    {"num_generations", meaning::answers, wire::cohere},
-    {"generationConfig.candidateCount", meaning::answers},
-    {"generation_config.candidate_count", meaning::answers},
-
-    {"messages[].content[].image_url.url", meaning::image},
-    {"messages[].content[].image_url", meaning::image},
-    {"messages[].content[].file.file_id", meaning::file},
-    {"messages[].content[].source.url", meaning::file},
-    {"messages[].content[].source.file_id", meaning::file},
-    {"messages[].content[].content[].source.url", meaning::file},
-    {"messages[].content[].content[].source.file_id", meaning::file},
-    {"messages[].content[].document_url", meaning::file},
-    {"messages[].content[].image.source.s3Location", meaning::place},
-    {"messages[].content[].document.source.s3Location", meaning::place},
-    {"messages[].content[].video.source.s3Location", meaning::place},
-    {"input[].content[].image_url", meaning::image},
-    {"input[].content[].file_url", meaning::file},
-    {"input[].content[].file_id", meaning::file},
-    {"contents[].parts[].fileData.fileUri", meaning::file},
-    {"contents[].parts[].file_data.file_uri", meaning::file},
-    {"contents[].parts[].fileData.file_uri", meaning::file},
-    {"contents[].parts[].file_data.fileUri", meaning::file},
-    {"contents.parts[].fileData.fileUri", meaning::file},
-    {"contents.parts[].file_data.file_uri", meaning::file},
-
-    {"tools[]", meaning::tool},
-    {"tools[].type", meaning::tool_kind},
-    {"tools[].max_uses", meaning::tool_uses},
-    {"web_search_options", meaning::search},
-
-    {"cache_control", meaning::cache},
-    {"system[].cache_control", meaning::cache},
-    {"tools[].cache_control", meaning::cache},
-    {"messages[].content[].cache_control", meaning::cache},
-    {"messages[].content[].content[].cache_control", meaning::cache},
-    {"cache_control.ttl", meaning::cache_life},
-    {"system[].cache_control.ttl", meaning::cache_life},
-    {"tools[].cache_control.ttl", meaning::cache_life},
-    {"messages[].content[].cache_control.ttl", meaning::cache_life},
-    {"messages[].content[].content[].cache_control.ttl", meaning::cache_life},
-    {"system[].cachePoint", meaning::cache, wire::bedrock_converse},
-    {"messages[].content[].cachePoint", meaning::cache, wire::bedrock_converse},
-    {"toolConfig.tools[].cachePoint", meaning::cache, wire::bedrock_converse},
-
-    {"modalities[]", meaning::modality},
-    {"generationConfig.responseModalities[]", meaning::modality},
-    {"generation_config.response_modalities[]", meaning::modality},
-    {"input", meaning::spoken, wire::openai_audio},
-    {"models[]", meaning::model},
-};
-
-/// A place in a body, and what stands below it.
-struct place {
-    std::string_view key;
-    std::vector<const member*> members = {};
-    std::vector<place> children = {};           ///< of an object
-    std::unique_ptr<place> elements = nullptr;  ///< of an array
-
-    const place* child(const json_string& name) const
-    {
-        for (const place& p : children)
-            if (name.escaped ? json_key_is(name, p.key) : name.raw == p.key) return &p;
-        return nullptr;
-    }
-    place& make_child(std::string_view name)
-    {
-        const auto found = std::ranges::find(children, name, &place::key);
-        return found != children.end() ? *found : children.emplace_back(place{.key = name});
-    }
-    place& make_elements()
-    {
-        if (!elements) elements = std::make_unique<place>();
-        return *elements;
-    }
-};
-
-const place& table()
-{
-    static const place root = [] {
-        place out;
-        for (const member& m : members) {
-            place* at = &out;
-            std::string_view path = m.path;
-            while (!path.empty()) {
-                const auto dot = path.find('.');
-                std::string_view step = path.substr(0, dot);
-                path.remove_prefix(dot == path.npos ? path.size() : dot + 1);
-                const bool array = step.ends_with("[]");
-                if (array) step.remove_suffix(2);
-                at = &at->make_child(step);
-                if (array) at = &at->make_elements();
-            }
-            at->members.push_back(&m);
-        }
-        return out;
-    }();
-    return root;
-}
 
 char lower(char c) noexcept
 {
@@ -349,7 +192,7 @@ request_demand demand_of(wire w, std::string_view model, std::string_view body)
 {
     request_demand out;
     json_cursor at{body};
-    gatherer(w, model, out).walk(at, table());
+    gatherer(w, model, out).walk(at, asked_members());
     switch (w) {
     case wire::openai_embeddings:
     case wire::openai_moderations:
