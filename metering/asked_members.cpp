@@ -36,11 +36,39 @@ constexpr member members[] = {
     {"options.num_predict", meaning::bound, wire::ollama},
     {"parameters.max_new_tokens", meaning::bound, wire::watsonx},
 
+    {"additionalModelRequestFields.max_tokens", meaning::more_bound, wire::bedrock_converse},
+    {"additionalModelRequestFields.max_completion_tokens", meaning::more_bound, wire::bedrock_converse},
+    {"additionalModelRequestFields.max_gen_len", meaning::more_bound, wire::bedrock_converse},
+
     {"n", meaning::answers},
     {"best_of", meaning::answers},
     {"num_generations", meaning::answers, wire::cohere},
+    {"num_generations", meaning::answers, wire::bedrock_invoke},
+    {"numResults", meaning::answers, wire::bedrock_invoke},
     {"generationConfig.candidateCount", meaning::answers},
     {"generation_config.candidate_count", meaning::answers},
+
+    {"prompt[]", meaning::prompt, wire::openai_completions},
+    {"prompt_embeds[]", meaning::prompt, wire::openai_completions},
+
+    // https://platform.openai.com/docs/guides/priority-processing
+    {"service_tier", meaning::tier},
+    {"additionalModelRequestFields.service_tier", meaning::tier, wire::bedrock_converse},
+    {"serviceTier", meaning::tier, wire::gemini},
+    {"serviceTier", meaning::tier, wire::gemini_interactions},
+    {"serviceTier.type", meaning::tier, wire::bedrock_converse},
+    {"serviceTier.type", meaning::tier, wire::bedrock_invoke},
+    {"serviceTier", meaning::tier, wire::bedrock_invoke},
+    // Anthropic's fast mode: https://docs.claude.com/en/build-with-claude/fast-mode
+    {"speed", meaning::tier, wire::anthropic_messages},
+    {"speed", meaning::tier, wire::bedrock_invoke},
+    {"speed", meaning::tier, wire::openai_chat},
+    {"additionalModelRequestFields.speed", meaning::tier, wire::bedrock_converse},
+
+    {"prompt.id", meaning::kept, wire::openai_responses},
+    {"input[].type", meaning::input_kind, wire::openai_responses},
+    {"assistant_id", meaning::kept, wire::openai_assistants},
+    {"max_prompt_tokens", meaning::input_bound, wire::openai_assistants},
 
     {"messages[].content[].image_url.url", meaning::image},
     {"messages[].content[].image_url", meaning::image},
@@ -66,7 +94,42 @@ constexpr member members[] = {
     {"tools[]", meaning::tool},
     {"tools[].type", meaning::tool_kind},
     {"tools[].max_uses", meaning::tool_uses},
+    {"max_tool_calls", meaning::tool_calls, wire::openai_responses},
     {"web_search_options", meaning::search},
+    // https://docs.x.ai/docs/guides/live-search
+    {"search_parameters", meaning::sources},
+    {"search_parameters.mode", meaning::sources_mode},
+    {"search_parameters.max_search_results", meaning::tool_uses},
+    // https://openrouter.ai/docs/features/web-search
+    {"plugins[]", meaning::plugin},
+    {"plugins[].id", meaning::plugin_name},
+    {"plugins[].max_results", meaning::tool_uses},
+    // Google reads one object where a list is meant, and both spellings of each name.
+    // https://ai.google.dev/gemini-api/docs/google-search
+    {"tools[].googleSearch", meaning::search, wire::gemini},
+    {"tools[].google_search", meaning::search, wire::gemini},
+    {"tools[].googleSearchRetrieval", meaning::search, wire::gemini},
+    {"tools[].google_search_retrieval", meaning::search, wire::gemini},
+    {"tools[].enterpriseWebSearch", meaning::search, wire::gemini},
+    {"tools[].enterprise_web_search", meaning::search, wire::gemini},
+    {"tools[].googleMaps", meaning::search, wire::gemini},
+    {"tools[].google_maps", meaning::search, wire::gemini},
+    {"tools[].urlContext", meaning::page, wire::gemini},
+    {"tools[].url_context", meaning::page, wire::gemini},
+    {"tools[].fileSearch", meaning::stored_file, wire::gemini},
+    {"tools[].file_search", meaning::stored_file, wire::gemini},
+    {"tools.googleSearch", meaning::search, wire::gemini},
+    {"tools.google_search", meaning::search, wire::gemini},
+    {"tools.googleSearchRetrieval", meaning::search, wire::gemini},
+    {"tools.google_search_retrieval", meaning::search, wire::gemini},
+    {"tools.enterpriseWebSearch", meaning::search, wire::gemini},
+    {"tools.enterprise_web_search", meaning::search, wire::gemini},
+    {"tools.googleMaps", meaning::search, wire::gemini},
+    {"tools.google_maps", meaning::search, wire::gemini},
+    {"tools.urlContext", meaning::page, wire::gemini},
+    {"tools.url_context", meaning::page, wire::gemini},
+    {"tools.fileSearch", meaning::stored_file, wire::gemini},
+    {"tools.file_search", meaning::stored_file, wire::gemini},
 
     {"cache_control", meaning::cache},
     {"system[].cache_control", meaning::cache},
@@ -87,6 +150,8 @@ constexpr member members[] = {
     {"generation_config.response_modalities[]", meaning::modality},
     {"input", meaning::spoken, wire::openai_audio},
     {"models[]", meaning::model},
+    {"fallbacks[]", meaning::model},
+    {"fallbacks[].model", meaning::model},
 };
 
 place& make_child(place& of, std::string_view name)

@@ -14,14 +14,27 @@ namespace keyhole::metering {
 
 enum class meaning : std::uint8_t {
     bound,
+    more_bound,  ///< another name for it that no request needs: raises a bound, makes none
     answers,
-    image,  ///< its place, as text
+    prompt,       ///< an element of a list of prompts, each with its own answer
+    input_bound,  ///< of all that a run reads
+    tier,         ///< the service tier that is asked for
+    image,        ///< its place, as text
     file,
-    place,  ///< of an object that stands elsewhere
+    place,       ///< of an object that stands elsewhere
+    kept,        ///< names what the provider keeps and reads with the request
+    input_kind,  ///< of an item of the input, which may only refer to one that is kept
     tool,
     tool_kind,
     tool_uses,
-    search,  ///< an object that asks for searches
+    tool_calls,   ///< most calls of all tools of the server
+    search,       ///< an object that asks for searches
+    page,         ///< an object that asks for pages to be read
+    stored_file,  ///< an object that asks for files to be searched
+    plugin,
+    plugin_name,
+    sources,       ///< an object that asks for searches, billed by the source
+    sources_mode,  ///< "off": for none
     cache,
     cache_life,
     modality,

@@ -12,6 +12,7 @@ best_known best_known_usage(const reading& seen, const answer_context& of)
     if (seen.source == usage_source::none && (!seen.text.empty() || cut)) {
         out.counts = {};
         out.counts.input = of.counted_input ? *of.counted_input : estimate_input(of.format, of.request_body);
+        out.counts.input += of.kept_input;
         out.counts.output = written;
         out.source = usage_source::estimated;
     } else if (cut && written > seen.counts.all_output()) {

@@ -32,8 +32,8 @@ struct request_facts {
     std::int64_t choices = 1;  ///< n, best_of: how many answers are asked for; at most 10^12
     std::string service_tier;  ///< as asked, at most 32 bytes
     /// Ids of what the request builds on and the provider keeps: previous_response_id, conversation (also as
-    /// an object's id), input_file_id, training_file, validation_file. Each at most 128 bytes; a longer one
-    /// is cut, and can then belong to nobody.
+    /// an object's id), previous_interaction_id, cachedContent, input_file_id, training_file,
+    /// validation_file. Each at most 128 bytes; a longer one is cut, and can then belong to nobody.
     std::vector<std::string> builds_on;
     /// Bytes of the body that can become input tokens: everything but whitespace between tokens, and blobs.
     std::uint64_t text_bytes = 0;
