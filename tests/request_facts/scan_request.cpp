@@ -52,6 +52,15 @@ TEST(ScanRequest, NO_WAY_AROUND_NamesWhatTheRequestBuildsOn)
     EXPECT_EQ(of(R"({"previous_response_id":"resp_1","conversation":"conv_1"})"), (ids{"resp_1", "conv_1"}));
     EXPECT_EQ(of(R"({"previous\u005fresponse_id":"resp\u005f1"})"), ids{"resp_1"});
     EXPECT_EQ(of(R"({"conversation":{"x":[{"id":"no"}],"id":"conv_1"}})"), ids{"conv_1"});
+    EXPECT_EQ(of(R"({"previous_interaction_id":"int_1","cachedContent":"cachedContents/a"})"),
+              (ids{"int_1", "cachedContents/a"}));
+    EXPECT_EQ(of(R"({"previousInteractionId":"int_1","cached_content":"cachedContents/a"})"),
+              (ids{"int_1", "cachedContents/a"}));
+    EXPECT_EQ(
+        of(R"({"extra_body":{"x":1,"google":{"cached\u005fcontent":"c"},"google":{"cachedContent":"d"}}})"),
+        (ids{"c", "d"}));
+    EXPECT_EQ(of(R"({"extra_body":[{"google":{"cached_content":"c"}}],"google":{"cached_content":"c"}})"),
+              ids{});
     EXPECT_EQ(of(R"({"input_file_id":"a","training_file":"b","validation_file":"c"})"), (ids{"a", "b", "c"}));
     EXPECT_EQ(
         of(R"({"previous_response_id":null,"conversation":7,"input":{"previous_response_id":"nested"}})"),
