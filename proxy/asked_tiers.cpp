@@ -28,7 +28,7 @@ bool names_a_tier(std::string_view field)
 
 void add_tiers(const exchange& x, metering::request_demand& asked)
 {
-    asked.tiers.push_back(x.facts.service_tier);
+    if (!x.facts.service_tier.empty()) asked.tiers.push_back(x.facts.service_tier);
     for (const auto& field : x.head.fields)
         if (names_a_tier(field.name)) asked.tiers.emplace_back(field.value);
     for (const auto& [name, value] : x.to->provider.headers)

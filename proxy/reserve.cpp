@@ -49,25 +49,23 @@ failure check_fallbacks(const exchange& x, const metering::request_demand& asked
     return {};
 }
 
-/// What the request uses at most, if that model answers with so many tokens.
+/// What the request uses at most, if that model reads so many tokens and answers with so many.
 metering::token_counts most_of(const exchange& x, const metering::request_demand& asked,
-                               std::string_view model, std::int64_t answer)
+                               std::string_view model, std::int64_t input, std::int64_t answer)
 {
     const auto* price = x.rt->prices->find(x.to->provider.name, model);
     if (price != nullptr && price->max_output_tokens > 0) answer = std::min(answer, price->max_output_tokens);
     metering::token_counts most;
-    most.input = metering::estimate_input_tokens(x.facts) + asked.input_elsewhere +
-                 asked.searches * metering::tokens_a_search + x.kept_input +
-                 x.kept_unknown * metering::kept_allowance;
+    most.input = input;
     if (__builtin_mul_overflow(answer, asked.answers, &most.output) || most.output > metering::largest_count)
         most.output = metering::largest_count;
     return most;
 }
 
 metering::demand demand_by(const exchange& x, const metering::request_demand& asked, std::string_view model,
-                           std::int64_t answer)
+                           std::int64_t input, std::int64_t answer)
 {
-    const auto most = most_of(x, asked, model, answer);
+    const auto most = most_of(x, asked, model, input, answer);
     metering::demand out;
     out.tokens = most.total();
     out.nano_usd = x.rt->prices->most(x.to->provider.name, model,
@@ -145,10 +143,13 @@ failure reserve(exchange& x)
     const auto declared = asked.output.value_or(-1);
     const bool bounded = declared >= 0 && declared <= rules.reserve_output_tokens;
     const std::int64_t output = bounded ? declared : rules.reserve_output_tokens;
+    const auto brought = metering::estimate_input_tokens(x.facts);
+    const auto input = brought + asked.input_elsewhere + asked.searches * metering::tokens_a_search +
+                       x.kept_input + x.kept_unknown * metering::kept_allowance;
     const auto need_for = [&](std::int64_t answer) {
         metering::demand most;
         for (std::size_t i = 0; i <= asked.models.size(); ++i) {
-            const auto one = demand_by(x, asked, i == 0 ? model : asked.models[i - 1], answer);
+            const auto one = demand_by(x, asked, i == 0 ? model : asked.models[i - 1], input, answer);
             most.nano_usd = std::max(most.nano_usd, one.nano_usd);
             most.tokens = std::max(most.tokens, one.tokens);
         }
@@ -156,7 +157,7 @@ failure reserve(exchange& x)
     };
 
     auto need = need_for(output);
-    x.bound = most_of(x, asked, model, output);
+    x.bound = most_of(x, asked, model, input, output);
     const auto least = bounded ? need : need_for(std::min(output, short_answer_tokens));
     auto outcome = budget.reserve(need, now);
     if (std::holds_alternative<metering::refusal>(outcome) && !bounded) {
