@@ -7,8 +7,8 @@ import tempfile
 import threading
 import unittest
 
-from harness import wait_until
-from scripted import World, http, sse
+from harness import Keyhole, wait_until
+from scripted import KEYS, World, http, sse
 
 PRICES = """
 [[model]]
@@ -98,6 +98,7 @@ class KeptBounds(unittest.TestCase):
     def setUpClass(cls):
         with tempfile.NamedTemporaryFile("w", suffix=".toml", delete=False) as prices:
             prices.write(PRICES)
+        cls.prices = prices.name
         cls.addClassCleanup(os.unlink, prices.name)
         cls.world = World({"prices": [{"format": "keyhole", "path": prices.name}]})
         cls.addClassCleanup(cls.world.close)
@@ -265,6 +266,26 @@ class KeptBounds(unittest.TestCase):
                 self.assertGreaterEqual(row["cost_nano_usd"], 1000 * 20_000)
         plain = self.held(NOVA + "/converse", http({"output": {}, "usage": usage}), {"inferenceConfig": {"maxTokens": 1000}, "messages": []})
         self.assertLess(plain["reserved_nano_usd"], 1000 * 10_000 + 100_000)
+
+    def test_a_tier_that_the_operator_asks_for_is_held_at_its_price(self):
+        usage = {"inputTokens": 10, "outputTokens": 1000, "totalTokens": 1010}
+        answer = http({"output": {}, "serviceTier": {"type": "priority"}, "usage": usage})
+        settings = {"prices": [{"format": "keyhole", "path": self.prices}],
+                    "providers.bedrock": {"base_url": self.world.provider.where, "allow_plain_http": True, "headers": ["X-Amzn-Bedrock-Service-Tier: priority"]}}
+        keyhole = Keyhole(None, settings, KEYS)
+        self.addCleanup(keyhole.close)
+        body = json.dumps({"inferenceConfig": {"maxTokens": 1000}, "messages": []}).encode()
+        for limit, status in (("usd=0.0105", 402), ("usd=0.0205", 200)):
+            got = keyhole.call("POST", NOVA + "/converse", [self.world.case(answer), ("content-type", "application/json")], body, keyhole.token(limits=[limit]))
+            self.assertEqual(got.status, status, got.body)
+        self.assertEqual(self.world.provider.seen[-1][1]["x-amzn-bedrock-service-tier"], "priority")
+
+    def test_cache_writes_of_a_batch_are_held(self):
+        def held(more):
+            params = {"model": "claude", "max_tokens": 1, "messages": [{"role": "user", "content": [{"type": "text", "text": "word " * 1000, **more}]}]}
+            answer = http({"id": f"msgbatch_{len(more)}", "type": "message_batch", "processing_status": "in_progress"})
+            return self.held("/v1/messages/batches", answer, {"requests": [{"custom_id": "a", "params": params}]}, ANTHROPIC)["reserved_nano_usd"]
+        self.assertGreater(held({"cache_control": {"type": "ephemeral"}}), held({}) * 1.2)
 
     def test_searches_are_held_for_whoever_is_asked_to_make_them(self):
         queries = [f"q{i}" for i in range(8)]
