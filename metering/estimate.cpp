@@ -1,9 +1,11 @@
 #include "metering/estimate.hpp"
 
 #include "metering/json_scan.hpp"
+#include "metering/request_media.hpp"
 
 #include <algorithm>
 #include <string>
+#include <vector>
 
 namespace keyhole::metering {
 
@@ -37,8 +39,8 @@ const wire_weights& weights_of(wire w) noexcept
 }
 
 constexpr std::size_t most_read = 1U << 20U;
-/// A longer string without a space is a picture, a sound, a file.
-constexpr std::size_t longest_unbroken = 4096;
+/// More are not looked for: what is behind them counts as text.
+constexpr std::size_t most_media = 1000;
 
 /// Members whose strings the model never sees as text.
 bool is_label(std::string_view key) noexcept
@@ -66,6 +68,25 @@ bool is_label(std::string_view key) noexcept
     return std::ranges::find(labels, key) != std::end(labels);
 }
 
+/// In the body's order.
+std::vector<media_part> media_in(wire w, std::string_view body)
+{
+    std::vector<media_part> out;
+    each_media(w, {}, body, [&out](const media_part& part) {
+        if (out.size() < most_media) out.push_back(part);
+    });
+    std::ranges::sort(out, {}, &media_part::begin);
+    return out;
+}
+
+/// To the next quotation mark.
+bool skip_to_string(json_cursor& at) noexcept
+{
+    while (!at.done() && at.peek() != '"')
+        at.skip_byte();
+    return !at.done();
+}
+
 }  // namespace
 
 std::int64_t estimate_output(wire w, const written_text& text, bool streamed) noexcept
@@ -86,39 +107,55 @@ std::int64_t estimate_output(wire w, const written_text& text, bool streamed) no
 
 std::int64_t estimate_input(wire w, std::string_view body)
 {
-    const std::string_view read = body.substr(0, most_read);
-    json_cursor cursor{read};
+    const auto media = media_in(w, body);
+    auto next_media = media.begin();
+    json_cursor cursor{body};
     token_counter texts;
     std::string decoded;
     std::uint64_t keys = 0;
-    bool label = false;  // the member before it names the string instead of holding text
+    std::int64_t shown = 0;       // of media
+    std::uint64_t counted = 0;    // bytes of texts
+    std::uint64_t passed_by = 0;  // bytes of texts behind those
+    bool label = false;           // the member before it names the string instead of holding text
     bool tools = false;
     json_string text;
-    while (!cursor.done()) {
-        if (cursor.peek() != '"') {
-            cursor.skip_byte();
-            continue;
-        }
-        if (!cursor.read_string(text)) break;
+    while (skip_to_string(cursor)) {
+        const std::size_t begin = cursor.offset() + 1;
+        const bool whole = cursor.read_string(text);
+        if (!whole) text = {body.substr(begin), true};
         cursor.skip_space();
-        if (!cursor.done() && cursor.peek() == ':') {
+        if (whole && !cursor.done() && cursor.peek() == ':') {
             ++keys;
             label = is_label(text.raw);
             tools = tools || text.raw == "tools";
             continue;
         }
-        if (!label && (text.raw.size() <= longest_unbroken || text.raw.find(' ') != text.raw.npos)) {
+        while (next_media != media.end() && next_media->begin < begin)
+            ++next_media;
+        if (next_media != media.end() && next_media->begin == begin) {
+            shown += next_media->tokens.likely;
+        } else if (!label && counted < most_read) {
+            const auto read = text.raw.substr(0, most_read - counted);
             decoded.clear();
-            decode_json_string(text.raw, text.raw.size(), decoded);
+            decode_json_string(read, read.size(), decoded);
             texts.add(decoded);
             texts.end();
+            counted += read.size();
+            passed_by += text.raw.size() - read.size();
+        } else if (!label) {
+            passed_by += text.raw.size();
         }
         label = false;
     }
-    std::uint64_t tokens = keys + texts.millitokens() / one + (body.size() - read.size()) / 4;
+    std::uint64_t tokens = texts.millitokens() / one;
+    // The rest is taken to be written as what was read.
+    if (counted != 0)
+        tokens += static_cast<std::uint64_t>(static_cast<double>(tokens) * static_cast<double>(passed_by) /
+                                             static_cast<double>(counted));
+    tokens += keys;
     // https://docs.claude.com/en/docs/agents-and-tools/tool-use/overview: the system prompt of tool use.
     if (tools && w == wire::anthropic_messages) tokens += 346;
-    return static_cast<std::int64_t>(tokens);
+    return static_cast<std::int64_t>(tokens) + shown;
 }
 
 }  // namespace keyhole::metering

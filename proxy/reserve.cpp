@@ -14,6 +14,11 @@ namespace {
 
 constexpr std::int64_t short_answer_tokens = 256;
 
+metering::media_sum media_of(const exchange& x)
+{
+    return metering::media_sum_of(x.way->wire, x.facts.model, x.body.view());
+}
+
 failure check_model(const exchange& x)
 {
     const auto& model = x.facts.model;
@@ -96,9 +101,13 @@ failure reserve(exchange& x)
     const bool bounded = declared >= 0 && declared <= rules.reserve_output_tokens;
     std::int64_t output = bounded ? declared : rules.reserve_output_tokens;
     if (price != nullptr && price->max_output_tokens > 0) output = std::min(output, price->max_output_tokens);
+    // What a background answer used is booked by its bound until somebody looks at it.
+    const auto brought = limited              ? metering::most_input_tokens(x.facts, asked.media)
+                         : x.facts.background ? metering::most_input_tokens(x.facts, media_of(x))
+                                              : metering::estimate_input_tokens(x.facts);
     const auto worst_for = [&](std::int64_t answer) {
         metering::token_counts worst;
-        worst.input = metering::estimate_input_tokens(x.facts) + asked.input_elsewhere;
+        worst.input = brought + asked.input_elsewhere;
         worst.output = answer * asked.answers;
         return worst;
     };

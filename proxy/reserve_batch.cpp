@@ -54,7 +54,7 @@ bounds bounds_of(exchange& x, failure& why)
         out.mixed = out.mixed || facts.model != out.model;
         metering::token_counts one;
         const auto asked = metering::demand_of(metering::wire::anthropic_messages, facts.model, params);
-        one.input = metering::estimate_input_tokens(facts) + asked.input_elsewhere;
+        one.input = metering::most_input_tokens(facts, asked.media) + asked.input_elsewhere;
         one.web_searches = asked.searches;
         one.output = std::min(asked.output.value_or(longest), most_output);
         if (const auto* price = prices.find(provider, facts.model); price && price->max_output_tokens > 0)
