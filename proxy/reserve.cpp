@@ -19,6 +19,15 @@ metering::media_sum media_of(const exchange& x)
     return metering::media_sum_of(x.way->wire, x.facts.model, x.body.view());
 }
 
+/// The body is as its length says.
+bool readable(const exchange& x)
+{
+    return std::ranges::all_of(x.head.fields, [](const http::field& f) {
+        return !http::iequals(f.name, "content-encoding") || f.value.empty() ||
+               http::iequals(f.value, "identity");
+    });
+}
+
 failure check_model(const exchange& x)
 {
     const auto& model = x.facts.model;
@@ -96,6 +105,13 @@ failure reserve(exchange& x)
         asked.output.reset();  // more may stand behind the place where reading stopped
     for (const auto& further : asked.models)
         if (auto f = check_model_name(x, further)) return f;
+
+    if (limited && !readable(x))
+        return {errc::bad_request,
+                "The request's body is compressed, so what it may cost cannot be told, and this session has "
+                "limits. Send it as it is, without a Content-Encoding.",
+                {},
+                0};
 
     const auto declared = asked.output.value_or(-1);
     const bool bounded = declared >= 0 && declared <= rules.reserve_output_tokens;
