@@ -14,7 +14,7 @@
 
 namespace keyhole::proxy {
 
-connection::connection(worker& home, newcomer who)
+connection::connection(worker& home, newcomer who, holder_key holder)
     : home_(home)
     , handed_(std::move(who.handed))
     , socket_(std::move(who.socket))
@@ -24,12 +24,14 @@ connection::connection(worker& home, newcomer who)
     , self_(std::make_shared<connection*>(this))
 {
     place_ = home_.live_.insert(home_.live_.end(), this);
+    home_.crowd_.put(in_crowd_, holder);
     home_.shared().agent_connections.fetch_add(1, std::memory_order_relaxed);
     draining_ = home_.draining_;
 }
 
 connection::~connection()
 {
+    home_.crowd_.take_out(in_crowd_);
     home_.live_.erase(place_);
     home_.shared().agent_connections.fetch_sub(1, std::memory_order_relaxed);
     --home_.present_;  // worker::begin() counted it
@@ -63,6 +65,7 @@ task<> connection::serve_requests()
         in_exchange_ = true;
         const auto verdict = co_await run_exchange(*this);
         in_exchange_ = false;
+        home_.crowd_.refresh(in_crowd_);
         set_session(nullptr);
         set_upstream(nullptr);
         on_hangup_ = nullptr;
@@ -268,6 +271,19 @@ void connection::cut_now(cut_reason why) noexcept
     if (!in_exchange_ || why == cut_reason::shutdown || why == cut_reason::revoked ||
         why == cut_reason::crowded)
         socket_.cancel(ignored);
+}
+
+void connection::set_session(const session* s) noexcept
+{
+    current_ = s;
+    // Known by its token: it is not one of the many of its user any more.
+    if (s != nullptr && !handed_ && !bound_ && cut_ == cut_reason::none)
+        home_.crowd_.put(in_crowd_, holder_key{holder_key::sort::session, number_of(s)});
+}
+
+void connection::becomes_channel()
+{
+    home_.crowd_.put(in_crowd_, holder_key{holder_key::sort::channels});
 }
 
 void connection::begin_drain() noexcept

@@ -25,7 +25,7 @@ enum class cut_reason : unsigned char { none, agent_gone, revoked, shutdown, tim
 
 class connection {
 public:
-    connection(worker& home, newcomer who);
+    connection(worker& home, newcomer who, holder_key holder);
     ~connection();
     connection(const connection&) = delete;
     connection& operator=(const connection&) = delete;
@@ -39,10 +39,6 @@ public:
     const session_ptr& bound() const noexcept { return bound_; }
     /// The bridge's word: in this connection's preface, or in that of the channel it was handed over through.
     std::string_view vouched_token() const noexcept { return handed_ ? handed_.link().token() : vouched_; }
-    bool came_through(const handed_over& same_channel) const noexcept
-    {
-        return handed_ && &handed_.link() == &same_channel.link();
-    }
 
     /// Bytes that were read and not used yet.
     std::string_view unread() const noexcept { return {buffer_.get() + begin_, end_ - begin_}; }
@@ -77,13 +73,15 @@ public:
     /// What to do when the agent hangs up mid-exchange: called once, on the worker's thread.
     void set_on_hangup(std::function<void()> f) { on_hangup_ = std::move(f); }
     /// The session of the running exchange, so that a revocation finds it.
-    void set_session(const session* s) noexcept { current_ = s; }
+    void set_session(const session* s) noexcept;
     const session* current_session() const noexcept { return current_; }
     /// Nobody's request is under way on it: idle, or a head that is not whole yet.
     bool may_be_crowded_out() const noexcept
     {
         return cut_ == cut_reason::none && (!in_exchange_ || current_ == nullptr);
     }
+    /// From here on it is a bridge's channel.
+    void becomes_channel();
     void begin_drain() noexcept;
     bool proxy_ends() const noexcept { return draining_ || cut_ == cut_reason::shutdown; }
     bool draining() const noexcept { return draining_; }
@@ -120,6 +118,7 @@ private:
     const session* current_ = nullptr;
     std::shared_ptr<connection*> self_;  ///< what queued handlers hold weakly
     std::list<connection*>::iterator place_;
+    crowd::place in_crowd_{*this};
     cut_reason cut_ = cut_reason::none;
     waiting_for expired_ = waiting_for::nothing;
     bool gone_ = false;

@@ -241,6 +241,7 @@ task<> serve_channel(connection& channel)
         co_return;
     }
     auto& home = channel.home();
+    channel.becomes_channel();
     const auto link = std::make_shared<handoff_link>(home, own, channel.bound(), channel.vouched_token());
     handoff_link::welcome(link, static_cast<std::uint32_t>(most_served(home)));
     channel.limit().rest();

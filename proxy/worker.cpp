@@ -1,12 +1,12 @@
 #include "proxy/worker.hpp"
 
 #include "proxy/connection.hpp"
+#include "proxy/net/descriptor.hpp"
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
 
-#include <algorithm>
 #include <exception>
 #include <utility>
 
@@ -26,9 +26,9 @@ runtime_ptr own_handle(runtime_ptr shared)
 }
 
 /// Takes the socket by value: the connection lives in this frame.
-task<> serve_connection(worker& home, newcomer who)
+task<> serve_connection(worker& home, newcomer who, holder_key holder)
 {
-    connection c(home, std::move(who));
+    connection c(home, std::move(who), holder);
     co_await c.serve();
 }
 
@@ -38,6 +38,16 @@ void turn_away(newcomer who)
     who.handed.ends_as(handoff_word::full);
     error_code ignored;
     close_shared(who.socket.release(ignored));
+}
+
+holder_key holder_of(newcomer& who)
+{
+    using sort = holder_key::sort;
+    if (who.bound) return {sort::session, number_of(who.bound.get())};
+    if (who.handed) return {sort::channel, number_of(&who.handed.link())};
+    std::uint32_t uid = 0;
+    if (who.tcp || !peer_uid(who.socket.native_handle(), uid)) return {sort::tcp};
+    return {sort::user, uid};
 }
 
 }  // namespace
@@ -81,13 +91,16 @@ void worker::adopt(newcomer who)
 {
     // The socket already carries this worker's executor; the hand-over is the post.
     count_.fetch_add(1, std::memory_order_relaxed);
-    asio::post(io_, [this, w = std::move(who)]() mutable { begin(std::move(w), turns_to_wait); });
+    asio::post(io_, [this, w = std::move(who)]() mutable {
+        const holder_key holder = holder_of(w);
+        begin(std::move(w), holder, turns_to_wait);
+    });
 }
 
-void worker::begin(newcomer who, unsigned turns)
+void worker::begin(newcomer who, holder_key holder, unsigned turns)
 {
     // Those that were cut are as good as gone.
-    if (present_ - leaving_ >= connection_limit_ && !make_room(who)) {
+    if (present_ - leaving_ >= connection_limit_ && !make_room(holder)) {
         if (turns == 0) {
             count_.fetch_sub(1, std::memory_order_relaxed);
             turn_away(std::move(who));
@@ -95,7 +108,9 @@ void worker::begin(newcomer who, unsigned turns)
         }
         // In a burst those that were cut have not left yet, and those that came have not begun: both get
         // their turn first.
-        asio::post(io_, [this, w = std::move(who), turns]() mutable { begin(std::move(w), turns - 1); });
+        asio::post(io_, [this, w = std::move(who), holder, turns]() mutable {
+            begin(std::move(w), holder, turns - 1);
+        });
         return;
     }
     ++present_;
@@ -109,22 +124,14 @@ void worker::begin(newcomer who, unsigned turns)
                               {{"what", e.what()}});
         }
     };
-    asio::co_spawn(io_.get_executor(), serve_connection(*this, std::move(who)), ended);
+    asio::co_spawn(io_.get_executor(), serve_connection(*this, std::move(who), holder), ended);
 }
 
-bool worker::make_room(const newcomer& who)
+bool worker::make_room(holder_key who)
 {
-    // A flood over one channel displaces its own first.
-    auto longest_here = live_.end();
-    if (who.handed)
-        longest_here = std::find_if(live_.begin(), live_.end(), [&](const connection* c) {
-            return c->came_through(who.handed) && c->may_be_crowded_out();
-        });
-    if (longest_here == live_.end())
-        longest_here = std::find_if(live_.begin(), live_.end(),
-                                    [](const connection* c) { return c->may_be_crowded_out(); });
-    if (longest_here == live_.end()) return false;
-    (*longest_here)->cut_now(cut_reason::crowded);
+    connection* const goes = crowd_.displace(who);
+    if (goes == nullptr) return false;
+    goes->cut_now(cut_reason::crowded);
     ++leaving_;
     return true;
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "proxy/body_bytes.hpp"
+#include "proxy/crowd.hpp"
 #include "proxy/handoff.hpp"
 #include "proxy/net/aside.hpp"
 #include "proxy/net/task.hpp"
@@ -42,9 +43,9 @@ public:
     const runtime_ptr& rt() const noexcept { return rt_; }
 
     void start();
-    /// From any thread: a connection accepted for this worker. Where limits.max_connections is reached, the
-    /// connection that came first and has no request under way makes room (NO_WAY_AROUND: nobody keeps others
-    /// out by holding connections); without one, the newcomer is closed.
+    /// From any thread: a connection accepted for this worker. Where limits.max_connections is reached, one
+    /// without a request under way, of whoever holds the most, makes room (crowd.hpp); without one, the
+    /// newcomer is closed.
     void adopt(newcomer who);
     /// From any thread.
     void use(runtime_ptr rt);
@@ -73,8 +74,8 @@ public:
 private:
     friend class connection;
     task<> tick();
-    bool make_room(const newcomer& who);
-    void begin(newcomer who, unsigned turns);
+    bool make_room(holder_key who);
+    void begin(newcomer who, holder_key holder, unsigned turns);
     void dismantle(large_buffer used);
 
     services& shared_;
@@ -85,6 +86,7 @@ private:
     runtime_ptr rt_;
     timer clock_;
     std::list<connection*> live_;
+    crowd crowd_;
     std::size_t present_ = 0;  ///< connections that began and are not gone
     std::size_t leaving_ = 0;  ///< of these, cut to make room
     std::vector<std::unique_ptr<char[]>> buffers_;

@@ -13,7 +13,7 @@ import time
 import unittest
 
 from harness import VERSION, BlackBox, Keyhole, Provider, chat_body, free_port, keyhole_binary, messages_body, wait_until
-from wire import request_bytes
+from wire import Client, request_bytes
 
 GOOD = json.dumps(chat_body()).encode()
 
@@ -227,6 +227,24 @@ class Crowds(unittest.TestCase):
             self.assertEqual(keyhole.post("/v1/chat/completions", chat_body(), token).status, 200)
         provider.open_gate("crowd")
         self.assertTrue(running.answer().read().body.endswith(b"data: [DONE]\n\n"), "a running answer was crowded out")
+
+    def test_whoever_holds_the_most_makes_room_not_whoever_came_first(self):
+        provider = Provider()
+        self.addCleanup(provider.close)
+        keyhole = Keyhole(provider, {"limits": {"max_connections": 20}, "server": {"workers": 1}})
+        self.addCleanup(keyhole.close)
+        kept = []
+        for options in ({}, {"own_socket": True}):
+            session = keyhole.session(**options)
+            client = Client(session.get("socket") or keyhole.socket)
+            self.addCleanup(client.close)
+            self.assertEqual(client.call("POST", "/v1/chat/completions", [], chat_body(), session.get("token")).status, 200)
+            kept.append((client, session.get("token")))
+        for _ in range(100):  # silent ones of nobody in particular
+            self.addCleanup(keyhole.client().close)
+        wait_until(lambda: keyhole.metrics().get("keyhole_agent_connections") >= 19, what="the proxy to be full")
+        for client, token in kept:
+            self.assertEqual(client.call("POST", "/v1/chat/completions", [], chat_body(), token).status, 200)
 
     def test_while_every_connection_works_a_newcomer_is_closed_and_nobody_suffers(self):
         provider = Provider()

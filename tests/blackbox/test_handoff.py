@@ -476,6 +476,22 @@ class Floods(HandOff):
             answer.read()
             self.assertTrue(answer.whole)
 
+    def test_two_floods_of_half_requests_displace_one_another_and_no_third(self):
+        token = self.keyhole.token()
+        quiet = self.channel(token).welcomed()
+        kept = self.assert_served(quiet).client()  # the connection that is there longest, but for its channel
+        floods = [self.channel(token).welcomed() for _ in range(2)]
+        for number in range(150):
+            for flood in floods:
+                pair = self.pair()
+                pair.agent.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n")
+                flood.send(number, [pair.accepted.fileno()])
+                pair.accepted.close()
+        wait_until(lambda: self.keyhole.metrics().get("keyhole_agent_connections") >= 60, what="the proxy to be full")
+        for number in range(10, 20):
+            self.assertEqual(self.ask(kept).status, 200)
+            self.assert_served(quiet, number)
+
 
 if __name__ == "__main__":
     unittest.main()
