@@ -41,6 +41,10 @@ const wire_weights& weights_of(wire w) noexcept
 constexpr std::size_t most_read = 1U << 20U;
 /// More are not looked for: what is behind them counts as text.
 constexpr std::size_t most_media = 1000;
+/// What is longer is no label, whatever its name (a tool's arguments may have any).
+constexpr std::size_t longest_label = 256;
+/// A token.
+constexpr std::size_t longest_key = 32;
 
 /// Members whose strings the model never sees as text.
 bool is_label(std::string_view key) noexcept
@@ -79,11 +83,45 @@ std::vector<media_part> media_in(wire w, std::string_view body)
     return out;
 }
 
-/// To the next quotation mark.
-bool skip_to_string(json_cursor& at) noexcept
+/// The texts of a body. What comes behind the first megabyte is taken to be written as that is.
+class long_text {
+public:
+    void add(std::string_view raw)
+    {
+        const auto read = raw.substr(0, most_read - std::min(counted_, most_read));
+        decoded_.clear();
+        decode_json_string(read, read.size(), decoded_);
+        counter_.add(decoded_);
+        counter_.end();
+        counted_ += read.size();
+        all_ += raw.size();
+    }
+    std::uint64_t tokens() const noexcept
+    {
+        const std::uint64_t of_these = counter_.millitokens() / one;
+        if (all_ == counted_) return of_these;
+        const double share = static_cast<double>(all_) / static_cast<double>(counted_);
+        return static_cast<std::uint64_t>(static_cast<double>(of_these) * share);
+    }
+
+private:
+    token_counter counter_;
+    std::string decoded_;
+    std::size_t counted_ = 0;
+    std::size_t all_ = 0;
+};
+
+/// To the next quotation mark. Counts the elements of arrays that are numbers: tokens by their ids, as some
+/// APIs take prompts, or a text of numbers.
+bool skip_to_string(json_cursor& at, std::uint64_t& numbers) noexcept
 {
-    while (!at.done() && at.peek() != '"')
+    bool element = false;
+    while (!at.done() && at.peek() != '"') {
+        const char c = at.peek();
+        if (element && (c == '-' || (c >= '0' && c <= '9'))) ++numbers;
+        if (c != ' ' && c != '\n' && c != '\r' && c != '\t') element = c == '[' || c == ',';
         at.skip_byte();
+    }
     return !at.done();
 }
 
@@ -110,49 +148,32 @@ std::int64_t estimate_input(wire w, std::string_view body)
     const auto media = media_in(w, body);
     auto next_media = media.begin();
     json_cursor cursor{body};
-    token_counter texts;
-    std::string decoded;
-    std::uint64_t keys = 0;
-    std::int64_t shown = 0;       // of media
-    std::uint64_t counted = 0;    // bytes of texts
-    std::uint64_t passed_by = 0;  // bytes of texts behind those
-    bool label = false;           // the member before it names the string instead of holding text
+    long_text texts;
+    std::uint64_t frame = 0;  // keys, and numbers in arrays
+    std::int64_t shown = 0;   // of media
+    bool label = false;       // the member before it names the string instead of holding text
     bool tools = false;
     json_string text;
-    while (skip_to_string(cursor)) {
+    while (skip_to_string(cursor, frame)) {
         const std::size_t begin = cursor.offset() + 1;
         const bool whole = cursor.read_string(text);
         if (!whole) text = {body.substr(begin), true};
         cursor.skip_space();
         if (whole && !cursor.done() && cursor.peek() == ':') {
-            ++keys;
+            frame += 1 + text.raw.size() / longest_key;
             label = is_label(text.raw);
             tools = tools || text.raw == "tools";
             continue;
         }
         while (next_media != media.end() && next_media->begin < begin)
             ++next_media;
-        if (next_media != media.end() && next_media->begin == begin) {
+        if (next_media != media.end() && next_media->begin == begin)
             shown += next_media->tokens.likely;
-        } else if (!label && counted < most_read) {
-            const auto read = text.raw.substr(0, most_read - counted);
-            decoded.clear();
-            decode_json_string(read, read.size(), decoded);
-            texts.add(decoded);
-            texts.end();
-            counted += read.size();
-            passed_by += text.raw.size() - read.size();
-        } else if (!label) {
-            passed_by += text.raw.size();
-        }
+        else if (!label || text.raw.size() > longest_label)
+            texts.add(text.raw);
         label = false;
     }
-    std::uint64_t tokens = texts.millitokens() / one;
-    // The rest is taken to be written as what was read.
-    if (counted != 0)
-        tokens += static_cast<std::uint64_t>(static_cast<double>(tokens) * static_cast<double>(passed_by) /
-                                             static_cast<double>(counted));
-    tokens += keys;
+    std::uint64_t tokens = frame + texts.tokens();
     // https://docs.claude.com/en/docs/agents-and-tools/tool-use/overview: the system prompt of tool use.
     if (tools && w == wire::anthropic_messages) tokens += 346;
     return static_cast<std::int64_t>(tokens) + shown;

@@ -31,6 +31,10 @@ constexpr media_row rows[] = {
     {chat, "messages[].content[].document_url.url"},
     {chat, "messages[].content[].file.file_data"},
     {chat, "messages[].images[].image_url.url", string, image},
+    {chat, "messages[].content[].signature", sealed},
+    {chat, "messages[].thinking_blocks[].signature", sealed},
+    {chat, "messages[].extra_content.google.thought_signature", sealed},
+    {chat, "messages[].tool_calls[].extra_content.google.thought_signature", sealed},
     {chat, "messages[].reasoning_details[].data", sealed},
     {chat, "messages[].reasoning_details[].signature", sealed},
 
