@@ -320,6 +320,7 @@ request_demand demand_of(wire w, std::string_view model, std::string_view body)
     gatherer reader(w, model, out);
     reader.walk(at, asked_members());
     reader.finish();
+    out.media = media_sum_of(w, model, body);
     switch (w) {
     case wire::openai_embeddings:
     case wire::openai_moderations:

@@ -3,6 +3,7 @@
 // allowance. For reservations, and for what speech that nobody counted was asked to say. Thread rule: pure.
 #pragma once
 
+#include "metering/request_media.hpp"
 #include "metering/usage.hpp"
 
 #include <cstdint>
@@ -35,6 +36,7 @@ struct request_demand {
         output;                ///< one answer's tokens, as the request bounds them; nullopt: it doesn't
     std::int64_t answers = 1;  ///< of all prompts together
     std::int64_t input_elsewhere = 0;  ///< allowances
+    media_sum media;                   ///< what it brings along
     std::int64_t searches = 0;
     bool writes_cache = false;       ///< may make cache writes, which can cost more than input
     bool writes_long_cache = false;  ///< for an hour

@@ -113,7 +113,10 @@ public:
     request_facts run()
     {
         cursor_.skip_space();
-        if (cursor_.done() || cursor_.peek() != '{') return {};
+        if (cursor_.done() || cursor_.peek() != '{') {
+            facts_.unbroken_bytes = body_.size();  // who knows what it is to whom it is sent
+            return std::move(facts_);
+        }
         facts_.is_object = true;
         facts_.object_open = cursor_.offset();
         const auto spaces_before = cursor_.spaces();
@@ -125,6 +128,7 @@ public:
         facts_.complete = whole && !cursor_.faulty();
         // What could not be followed counts as text: an estimate must not shrink because the body is odd.
         facts_.blobs = cursor_.blobs();
+        facts_.unbroken_bytes = cursor_.blob_bytes();
         facts_.text_bytes =
             body_.size() - facts_.object_open - (cursor_.spaces() - spaces_before) - cursor_.blob_bytes();
         return std::move(facts_);
@@ -320,7 +324,7 @@ std::int64_t estimate_input_tokens(const request_facts& facts) noexcept
 {
     // In this order nothing overflows for any body that fits into memory.
     return static_cast<std::int64_t>(facts.text_bytes / 2 + facts.text_bytes % 2) +
-           static_cast<std::int64_t>(facts.blobs) * tokens_a_blob;
+           static_cast<std::int64_t>(facts.blobs) * tokens_a_blob + facts.upload_tokens;
 }
 
 std::optional<body_edit> include_usage_edit(const request_facts& facts) noexcept

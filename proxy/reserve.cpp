@@ -17,6 +17,20 @@ namespace {
 
 constexpr std::int64_t short_answer_tokens = 256;
 
+metering::media_sum media_of(const exchange& x)
+{
+    return metering::media_sum_of(x.way->wire, x.facts.model, x.body.view());
+}
+
+/// The body is as its length says.
+bool readable(const exchange& x)
+{
+    return std::ranges::all_of(x.head.fields, [](const http::field& f) {
+        return !http::iequals(f.name, "content-encoding") || f.value.empty() ||
+               http::iequals(f.value, "identity");
+    });
+}
+
 failure check_model(const exchange& x)
 {
     const auto& model = x.facts.model;
@@ -140,10 +154,20 @@ failure reserve(exchange& x)
     if (auto f = check_fallbacks(x, asked, must_be_priced)) return f;
     add_tiers(x, asked);
 
+    if (limited && !readable(x))
+        return {errc::bad_request,
+                "The request's body is compressed, so what it may cost cannot be told, and this session has "
+                "limits. Send it as it is, without a Content-Encoding.",
+                {},
+                0};
+
     const auto declared = asked.output.value_or(-1);
     const bool bounded = declared >= 0 && declared <= rules.reserve_output_tokens;
     const std::int64_t output = bounded ? declared : rules.reserve_output_tokens;
-    const auto brought = metering::estimate_input_tokens(x.facts);
+    // What a background answer used is booked by its bound until somebody looks at it.
+    const auto brought = limited              ? metering::most_input_tokens(x.facts, asked.media)
+                         : x.facts.background ? metering::most_input_tokens(x.facts, media_of(x))
+                                              : metering::estimate_input_tokens(x.facts);
     const auto input = brought + asked.input_elsewhere + asked.searches * metering::tokens_a_search +
                        x.kept_input + x.kept_unknown * metering::kept_allowance;
     const auto need_for = [&](std::int64_t answer) {

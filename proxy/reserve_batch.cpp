@@ -57,7 +57,7 @@ bounds bounds_of(exchange& x, failure& why)
         auto& input = asked.writes_long_cache ? one.cache_write_1h
                       : asked.writes_cache    ? one.cache_write_5m
                                               : one.input;
-        input = metering::estimate_input_tokens(facts) + asked.input_elsewhere +
+        input = metering::most_input_tokens(facts, asked.media) + asked.input_elsewhere +
                 asked.searches * metering::tokens_a_search;
         one.web_searches = asked.searches;
         one.output = std::min(asked.output.value_or(longest), most_output);

@@ -287,6 +287,7 @@ TEST(ScanRequest, CountsTextAndLeavesBlobsOut)
     const auto blob = with(std::string(4097, 'A'));
     EXPECT_EQ(blob.blobs, 1U);
     EXPECT_EQ(blob.text_bytes, 6U);
+    EXPECT_EQ(blob.unbroken_bytes, 4099U);
     EXPECT_EQ(with(repeated("ab+\\/", 2000)).blobs, 1U);
 
     // Long strings of text: a space anywhere, escaped whitespace, quotes, or a script that does without
@@ -303,6 +304,7 @@ TEST(ScanRequest, CountsTextAndLeavesBlobsOut)
         scan_request("{\"m\":[\"" + std::string(9000, 'A') + "\",\"" + std::string(9000, 'B') + "\"]}");
     EXPECT_EQ(two.blobs, 2U);
     EXPECT_EQ(two.text_bytes, 9U);
+    EXPECT_EQ(two.unbroken_bytes, 18004U);
     EXPECT_EQ(estimate_input_tokens(two), 5 + 4000);
 }
 
