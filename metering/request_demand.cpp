@@ -320,7 +320,11 @@ request_demand demand_of(wire w, std::string_view model, std::string_view body)
     gatherer reader(w, model, out);
     reader.walk(at, asked_members());
     reader.finish();
-    out.media = media_sum_of(w, model, body);
+    // Any of the models may answer; one that bills pictures by a measure of its own is known by its name.
+    std::string models(model);
+    for (const std::string& further : out.models)
+        if (w != wire::bedrock_invoke) models.append(1, ' ').append(further);
+    out.media = media_sum_of(w, models, body);
     switch (w) {
     case wire::openai_embeddings:
     case wire::openai_moderations:

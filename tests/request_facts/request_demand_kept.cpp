@@ -159,6 +159,17 @@ TEST(RequestDemand, CachesAreWrittenUnaskedButAtAnthropicsAndAmazonsModels)
     EXPECT_FALSE(demand_of(wire::openai_chat, "gpt-5.6", "{}").writes_long_cache);
 }
 
+TEST(RequestDemand, MediaAreHeldAsTheFallbackThatBillsThemDearestDoes)
+{
+    const std::string picture =
+        R"("messages":[{"content":[{"type":"image_url","image_url":{"url":"data:image/webp;base64,UklGRiQAAABXRUJQVlA4IBgAAAA="}}]}])";
+    const auto most = [&](const std::string& models) {
+        return demand_of(wire::openai_chat, "gpt-4o", "{" + models + picture + "}").media.most;
+    };
+    EXPECT_GT(most(""), 0);
+    EXPECT_GT(most(R"("models":["gpt-4o","openai/gpt-4o-mini"],)"), most(R"("models":["gpt-4o"],)"));
+}
+
 TEST(RequestDemand, ALongListOfFallbacksIsNoted)
 {
     std::string body = R"({"models":[)";
