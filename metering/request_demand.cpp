@@ -350,7 +350,8 @@ request_demand demand_of(wire w, std::string_view model, std::string_view body)
     request_demand out;
     json_cursor at{body};
     gatherer(w, model, out).walk(at, table());
-    out.media = media_sum_of(w, model, body);
+    const auto dearer = std::ranges::find_if(out.models, bills_pictures_dearer);
+    out.media = media_sum_of(w, dearer == out.models.end() ? model : std::string_view(*dearer), body);
     switch (w) {
     case wire::openai_embeddings:
     case wire::openai_moderations:

@@ -14,9 +14,14 @@ namespace {
 
 constexpr std::int64_t short_answer_tokens = 256;
 
-metering::media_sum media_of(const exchange& x)
+/// Input tokens of the request's own bytes. Without limits nothing hangs on it, but that what a background
+/// answer used is booked by its bound until somebody looks at it.
+std::int64_t brought_by(const exchange& x, const metering::request_demand& asked, bool limited)
 {
-    return metering::media_sum_of(x.way->wire, x.facts.model, x.body.view());
+    if (limited) return metering::most_input_tokens(x.facts, asked.media);
+    if (!x.facts.background) return metering::estimate_input_tokens(x.facts);
+    return metering::most_input_tokens(x.facts,
+                                       metering::media_sum_of(x.way->wire, x.facts.model, x.body.view()));
 }
 
 /// The body is as its length says.
@@ -117,10 +122,7 @@ failure reserve(exchange& x)
     const bool bounded = declared >= 0 && declared <= rules.reserve_output_tokens;
     std::int64_t output = bounded ? declared : rules.reserve_output_tokens;
     if (price != nullptr && price->max_output_tokens > 0) output = std::min(output, price->max_output_tokens);
-    // What a background answer used is booked by its bound until somebody looks at it.
-    const auto brought = limited              ? metering::most_input_tokens(x.facts, asked.media)
-                         : x.facts.background ? metering::most_input_tokens(x.facts, media_of(x))
-                                              : metering::estimate_input_tokens(x.facts);
+    const auto brought = brought_by(x, asked, limited);
     const auto worst_for = [&](std::int64_t answer) {
         metering::token_counts worst;
         worst.input = brought + asked.input_elsewhere;
