@@ -54,13 +54,18 @@ static std::size_t slots_of(const wire_rules& rules) noexcept
     return n;
 }
 
-answer_facts::answer_facts(wire w, int status)
-    : wire_{compiled(w)}
-    , rules_{*wire_.rules}
-    , status_{status}
-    , staged_(rules_.usages.size())
-    , slots_(slots_of(rules_))
+answer_facts::answer_facts(wire w, int status) : wire_{compiled(w)}, rules_{*wire_.rules}, status_{status} {}
+
+answer_facts::staged& answer_facts::staged_at(std::size_t place)
 {
+    if (staged_.empty()) staged_.resize(rules_.usages.size());
+    return staged_[place];
+}
+
+answer_facts::slot& answer_facts::slot_at(std::size_t index)
+{
+    if (slots_.empty()) slots_.resize(slots_of(rules_));
+    return slots_[index];
 }
 
 void answer_facts::event_type(std::string_view name) noexcept
@@ -177,9 +182,11 @@ void answer_facts::on_document_end(bool)
 void answer_facts::abandon_document(bool cut)
 {
     for (std::size_t i = 0; cut && pending_places_ >> i != 0; ++i) {
-        if ((pending_places_ >> i & 1U) != 0) commit(rules_.usages[i], staged_[i].numbers);
+        if ((pending_places_ >> i & 1U) != 0) commit(rules_.usages[i], staged_at(i).numbers);
     }
     pending_places_ = 0;
+    // A stream may go on for minutes before it counts again.
+    if (!staged_.empty()) std::vector<staged>().swap(staged_);
     if (cut) return;
     pending_terminal_ = false;
     pending_searches_ = 0;
@@ -189,14 +196,14 @@ void answer_facts::begin(const path_action& action)
 {
     switch (action.what) {
     case kind::usage:
-        staged_[action.place] = {};
+        staged_at(action.place) = {};
         break;
     case kind::list:
-        slots_[rules_.usages[action.place].slot].numbers = {};
+        slot_at(rules_.usages[action.place].slot).numbers = {};
         break;
     case kind::entry:
-        staged_[action.place].label_size = 0;
-        staged_[action.place].count = 0;
+        staged_at(action.place).label_size = 0;
+        staged_at(action.place).count = 0;
         break;
     case kind::fact:
         if (action.said == fact::error_object) reading_.error_event = status_ < 400;
@@ -213,14 +220,14 @@ void answer_facts::end(const path_action& action)
         const usage_place& place = rules_.usages[action.place];
         // The elements of a list follow each other in one document.
         const bool list = place.how == merging::sum || place.how == merging::beyond;
-        if (staged_[action.place].unreadable)
-            spoil(slots_[place.slot]);
+        if (staged_at(action.place).unreadable)
+            spoil(slot_at(place.slot));
         else if (list)
-            commit(place, staged_[action.place].numbers);
+            commit(place, staged_at(action.place).numbers);
         else
             pending_places_ |= 1U << action.place;
     } else if (action.what == kind::entry) {
-        staged& s = staged_[action.place];
+        staged& s = staged_at(action.place);
         for (const labelled_quantity& part : action.breakdown->parts) {
             if (equal_without_case(part.label, {s.label.data(), s.label_size})) {
                 s.numbers.set(part.what, saturated_sum(s.numbers[part.what], s.count));
@@ -247,7 +254,7 @@ void answer_facts::scalar(const path_action& action, const json_scalar& value)
 {
     switch (action.what) {
     case kind::number: {
-        staged& s = staged_[action.place];
+        staged& s = staged_at(action.place);
         const auto number = count(s, *rules_.usages[action.place].shape, value);
         if (!number) return;
         const auto q = static_cast<std::size_t>(action.counted);
@@ -260,15 +267,15 @@ void answer_facts::scalar(const path_action& action, const json_scalar& value)
         break;
     }
     case kind::entry_label: {
-        staged& s = staged_[action.place];
+        staged& s = staged_at(action.place);
         const std::size_t n = std::min(value.text.size(), s.label.size());
         if (n != 0) std::memcpy(s.label.data(), value.text.data(), n);
         s.label_size = static_cast<std::uint8_t>(n);
         break;
     }
     case kind::entry_count:
-        staged_[action.place].count =
-            count(staged_[action.place], *rules_.usages[action.place].shape, value).value_or(0);
+        staged_at(action.place).count =
+            count(staged_at(action.place), *rules_.usages[action.place].shape, value).value_or(0);
         break;
     case kind::fact:
         say(action, value);
@@ -383,7 +390,7 @@ void answer_facts::error_type(std::string_view text, std::uint8_t rank)
 void answer_facts::commit(const usage_place& place, const usage_numbers& numbers)
 {
     if (numbers.present == 0) return;
-    slot& s = slots_[place.slot];
+    slot& s = slot_at(place.slot);
     changed_ = true;
     switch (place.how) {
     case merging::replace:
@@ -421,6 +428,7 @@ const reading& answer_facts::settle()
     const slot* best = nullptr;
     const slot* parts = nullptr;
     for (const usage_place& place : rules_.usages) {
+        if (slots_.empty()) break;
         const slot& s = slots_[place.slot];
         if (!s.counts()) continue;
         if (place.how == merging::beyond)

@@ -66,6 +66,8 @@ private:
         bool counts() const noexcept;
     };
 
+    staged& staged_at(std::size_t place);
+    slot& slot_at(std::size_t index);
     void begin(const path_action& action);
     void end(const path_action& action);
     void scalar(const path_action& action, const json_scalar& value);
@@ -80,7 +82,8 @@ private:
     const compiled_wire& wire_;
     const wire_rules& rules_;
     int status_;
-    std::vector<staged> staged_;                    ///< one a usage place
+    // Most of a stream passes before it counts anything: these are made when it does.
+    std::vector<staged> staged_;                    ///< one a usage place, within a document
     std::vector<slot> slots_;                       ///< as many as the wire has
     std::unique_ptr<usage_numbers> header_counts_;  ///< where there are any
     std::uint8_t error_rank_ = 0xff;

@@ -121,7 +121,6 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
         , by_line{rules_of(w).lines && head.status < 400}
         , said{promise_of(head.content_type)}
         , facts{w, head.status}
-        , reader{compiled(w).tree, facts}
         , events{*this}
         , messages{*this}
     {
@@ -172,11 +171,11 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
         switch (form) {
         case framing::json:
             if (begun)
-                reader.feed(bytes);
+                reader().feed(bytes);
             else
                 begin_json(bytes);
             begun = true;
-            if (reader.failed()) facts.known().damaged = true;
+            if (reader().failed()) facts.known().damaged = true;
             break;
         case framing::lines:
             json_lines(bytes);
@@ -228,7 +227,7 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
         auto& known = known_events::events_of(format);
         while (!bytes.empty()) {
             const bool whole = events.between_events();
-            std::size_t n = whole ? known.take(bytes, reader, facts, last_form) : 0;
+            std::size_t n = whole ? known.take(bytes, reader(), facts, last_form) : 0;
             if (n == 0) {
                 last_form = 0;
                 n = events.feed_event(bytes);
@@ -237,15 +236,23 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
             }
             bytes.remove_prefix(n);
         }
+        // Thousands of streams may wait for their next event at a time.
+        if (reader_ && reader_->idle() && events.between_events()) reader_.reset();
+    }
+
+    json_reader& reader()
+    {
+        if (!reader_) reader_ = std::make_unique<json_reader>(compiled(format).tree, facts);
+        return *reader_;
     }
 
     /// A body that stands whole in its first bytes may have a form that is known.
     void begin_json(std::string_view bytes)
     {
         auto& known = known_events::documents_of(format);
-        const std::size_t n = known.take(bytes, reader, facts, last_form);
-        reader.feed(bytes.substr(n));
-        if (n == 0 && reader.idle()) known.learn_document(bytes, compiled(format).tree);
+        const std::size_t n = known.take(bytes, reader(), facts, last_form);
+        reader().feed(bytes.substr(n));
+        if (n == 0 && reader().idle()) known.learn_document(bytes, compiled(format).tree);
     }
 
     /// One document a line; a line that is no JSON costs only itself.
@@ -255,25 +262,25 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
             const std::size_t end = bytes.find('\n');
             const bool ended = end != std::string_view::npos;
             const std::string_view line = bytes.substr(0, end);
-            reader.feed(line);
+            reader().feed(line);
             bytes.remove_prefix(line.size() + (ended ? 1 : 0));
-            if (reader.failed()) facts.known().damaged = true;
+            if (reader().failed()) facts.known().damaged = true;
             if (!ended) return;
-            if (reader.failed())
+            if (reader().failed())
                 next_document();
             else
-                reader.feed("\n");
+                reader().feed("\n");
         }
     }
 
     void on_event_data(std::string_view piece) override
     {
         done.add(piece);
-        reader.feed(piece);
+        reader().feed(piece);
     }
     void on_event_end(std::string_view name) override
     {
-        reader.finish();
+        reader().finish();
         if (done.seen())
             facts.done_marker();
         else if (name == "error")
@@ -283,8 +290,9 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
     }
     void next_document()
     {
-        if (!reader.idle()) facts.abandon_document(ending);
-        reader.reset();
+        if (!reader_) return;
+        if (!reader_->idle()) facts.abandon_document(ending);
+        reader_->reset();
     }
     void on_error_line() override { facts.failed("error"); }
 
@@ -297,7 +305,7 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
             facts.event_type(head.event_type);
         next_document();
         if (!wrapped) return;
-        if (!unwrapper) unwrapper = std::make_unique<chunk_unwrapper>(reader);
+        if (!unwrapper) unwrapper = std::make_unique<chunk_unwrapper>(reader());
         unwrapper->begin();
     }
     void on_payload(std::string_view piece) override
@@ -305,14 +313,14 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
         if (wrapped)
             unwrapper->feed(piece);
         else
-            reader.feed(piece);
+            reader().feed(piece);
     }
-    void on_message_end() override { reader.finish(); }
+    void on_message_end() override { reader().finish(); }
 
     void finish(bool complete)
     {
         ending = true;
-        if (form == framing::json || form == framing::lines) reader.finish();
+        if (form == framing::json || form == framing::lines) reader().finish();
         if (form == framing::sse) events.finish();
         facts.abandon_document(true);
         facts.settle();
@@ -331,7 +339,7 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
         switch (form) {
         case framing::json:
         case framing::lines:
-            return reader.idle();
+            return !reader_ || reader_->idle();
         case framing::eventstream:
             return messages.idle();
         default:
@@ -352,7 +360,7 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
     std::uint32_t last_form = 0;  ///< of the event before
     std::unique_ptr<content_decoder> decoder;
     answer_facts facts;
-    json_reader reader;
+    std::unique_ptr<json_reader> reader_;
     sse_splitter events;
     eventstream_splitter messages;
     std::unique_ptr<chunk_unwrapper> unwrapper;  ///< from the first event that needs it on

@@ -29,6 +29,15 @@ large_buffer large_buffer::on_heap(std::size_t size)
     return out;
 }
 
+large_buffer large_buffer::in(brief_memory& from, std::size_t size)
+{
+    large_buffer out;
+    out.at_ = from.take(size);
+    out.capacity_ = out.most_ = size;
+    out.brief_ = &from;
+    return out;
+}
+
 large_buffer large_buffer::mapped(std::size_t most)
 {
     large_buffer out;
@@ -45,6 +54,8 @@ large_buffer::~large_buffer()
 {
     if (mapped_)
         ::munmap(at_, most_);
+    else if (brief_ != nullptr)
+        brief_->give_back(at_);
     else
         delete[] at_;
 }
@@ -54,6 +65,7 @@ large_buffer::large_buffer(large_buffer&& other) noexcept
     , capacity_(std::exchange(other.capacity_, 0))
     , most_(std::exchange(other.most_, 0))
     , mapped_(std::exchange(other.mapped_, false))
+    , brief_(std::exchange(other.brief_, nullptr))
 {
 }
 
@@ -63,6 +75,7 @@ large_buffer& large_buffer::operator=(large_buffer&& other) noexcept
     std::swap(capacity_, other.capacity_);
     std::swap(most_, other.most_);
     std::swap(mapped_, other.mapped_);
+    std::swap(brief_, other.brief_);
     return *this;
 }
 
@@ -88,6 +101,7 @@ bool large_buffer::shrink(std::size_t bytes) noexcept
 
 large_buffer large_buffers::lend(std::size_t size)
 {
+    if (size <= brief_memory::largest) return large_buffer::in(brief_, size);
     const auto fits = [&](const large_buffer& b) { return b.most() >= size; };
     const auto found = size >= smallest ? std::find_if(kept_.rbegin(), kept_.rend(), fits) : kept_.rend();
     if (found == kept_.rend())
@@ -109,6 +123,7 @@ void large_buffers::give_back(large_buffer used)
 
 void large_buffers::sweep()
 {
+    brief_.sweep();
     // The ones at the front have rested longest.
     const auto rested = kept_.begin() + static_cast<std::ptrdiff_t>(least_);
     if (dismantle_)

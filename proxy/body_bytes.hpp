@@ -1,7 +1,9 @@
 // A request's body as it is held: bytes that grow with what arrives, never filled with zeros first and, where
 // there are many, never copied to grow. Large ones come from the worker's kept buffers, since fresh memory
-// costs a page fault every 4 KiB. Thread rule: its worker.
+// costs a page fault every 4 KiB; small ones from its brief memory. Thread rule: its worker.
 #pragma once
+
+#include "proxy/brief_memory.hpp"
 
 #include <cstddef>
 #include <functional>
@@ -19,6 +21,8 @@ class large_buffer {
 public:
     large_buffer() noexcept = default;
     static large_buffer on_heap(std::size_t size);
+    /// At most brief_memory::largest; `from` outlives it.
+    static large_buffer in(brief_memory& from, std::size_t size);
     /// Nothing of it may be used before grow().
     static large_buffer mapped(std::size_t most);
     ~large_buffer();
@@ -39,6 +43,7 @@ private:
     std::size_t capacity_ = 0;
     std::size_t most_ = 0;
     bool mapped_ = false;
+    brief_memory* brief_ = nullptr;  ///< where it came from
 };
 
 /// A few large buffers of a worker, between requests. Those that nobody used for a while are given back.
@@ -59,6 +64,7 @@ public:
 private:
     static constexpr std::size_t most_ = 4;
     static constexpr std::size_t largest_kept_ = 8 * 1024 * 1024 + smallest;
+    brief_memory brief_;
     std::vector<large_buffer> kept_;
     std::size_t least_ = 0;  ///< kept all the time since the last sweep
     std::function<void(large_buffer)> dismantle_;

@@ -89,7 +89,10 @@ task<connection::opening> connection::read_preface()
     const auto& bounds = home_.rt()->settings->bounds;
     limit_.expect(waiting_for::next_request, seconds_of(bounds.keepalive_timeout));
     while (true) {
-        if (end_ != begin_) {
+        if (end_ == begin_) {
+            const bool readable = co_await wait_to_read();
+            if (!readable) co_return opening::failed;
+        } else {
             const auto p = http::read_preface(unread());
             if (p.is == http::preface::verdict::absent) co_return opening::agent;
             if (p.is == http::preface::verdict::malformed) co_return opening::failed;
@@ -112,13 +115,20 @@ task<bool> connection::wait_for_request()
     if (end_ != begin_) co_return true;
     if (draining_) co_return false;
     rest_buffer();
-    reads_in_a_row_ = 0;
-    bytes_in_a_row_ = 0;
     limit_.expect(waiting_for::next_request, seconds_of(home_.rt()->settings->bounds.keepalive_timeout));
-    auto [ec] = co_await socket_.async_wait(agent_socket::wait_read, as_result);
-    if (ec || cut_ != cut_reason::none) co_return false;
+    const bool readable = co_await wait_to_read();
+    if (!readable) co_return false;
     const bool more = co_await read_more();
     co_return more;
+}
+
+/// Without a buffer: thousands of connections may wait.
+task<bool> connection::wait_to_read()
+{
+    reads_in_a_row_ = 0;
+    bytes_in_a_row_ = 0;
+    auto [ec] = co_await socket_.async_wait(agent_socket::wait_read, as_result);
+    co_return !ec && cut_ == cut_reason::none;
 }
 
 /// A refusal was written while its request's body is still on the way. A close with unread bytes resets the
@@ -185,14 +195,26 @@ task<std::size_t> connection::read_into(char* into, std::size_t size)
 
 task<bool> connection::write(std::string_view first, std::string_view second)
 {
+    pieces both{asio::buffer(first), asio::buffer(second)};
+    write_at_once(both);
+    const bool written = co_await write_rest(both);
+    co_return written;
+}
+
+void connection::write_at_once(pieces& of) noexcept
+{
+    if (gone_) return;
+    const std::size_t n = proxy::write_at_once(socket_.native_handle(), of);
+    written_ += n;
+    drop_front(of, n);
+}
+
+task<bool> connection::write_rest(pieces& of)
+{
     if (gone_) co_return false;
-    std::array<asio::const_buffer, 2> pieces{asio::buffer(first), asio::buffer(second)};
-    const std::size_t at_once = write_at_once(socket_.native_handle(), pieces);
-    written_ += at_once;
-    drop_front(pieces, at_once);
-    if (asio::buffer_size(pieces) == 0) co_return true;
+    if (asio::buffer_size(of) == 0) co_return true;
     if (cut_ == cut_reason::shutdown) co_return false;  // there is no time to wait for an agent
-    auto [ec, n] = co_await asio::async_write(socket_, pieces, as_result);
+    auto [ec, n] = co_await asio::async_write(socket_, of, as_result);
     written_ += n;
     if (ec && ec != asio::error::operation_aborted) gone_ = true;
     co_return !ec;

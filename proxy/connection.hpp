@@ -7,6 +7,9 @@
 #include "proxy/session.hpp"
 #include "proxy/worker.hpp"
 
+#include <boost/asio/buffer.hpp>
+
+#include <array>
 #include <cstddef>
 #include <functional>
 #include <list>
@@ -52,6 +55,11 @@ public:
     void rest_buffer() noexcept;
     /// Writes both pieces, as one where the kernel takes it; false: the agent is gone.
     task<bool> write(std::string_view first, std::string_view second = {});
+    /// The same in its two halves: what needs no wait (and no coroutine), which takes off the pieces what the
+    /// kernel took, and the rest.
+    using pieces = std::array<asio::const_buffer, 2>;
+    void write_at_once(pieces& of) noexcept;
+    task<bool> write_rest(pieces& of);
 
     /// The next write is an answer's last, and its head says that the connection stays.
     void foretell_rest(std::size_t bytes) noexcept;
@@ -93,6 +101,7 @@ private:
     task<> part();
     void let_go() noexcept;
     task<bool> wait_for_request();
+    task<bool> wait_to_read();
     task<> linger();
     void on_expiry(waiting_for what);
     void note_hangup();

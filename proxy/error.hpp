@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <utility>
 
 namespace keyhole::proxy {
 
@@ -41,13 +43,32 @@ enum class errc : std::uint8_t {
 };
 
 /// A refusal on its way to the agent. `message` is text we wrote; `log_detail` may hold what others said and
-/// stays in the log.
-struct failure {
-    errc code = errc::none;
-    std::string message;
-    std::string log_detail;
-    int retry_after = 0;  ///< seconds; only for true rate limits
-    explicit operator bool() const noexcept { return code != errc::none; }
+/// stays in the log. What it says lies elsewhere: frames that wait for minutes have room for many of these,
+/// and hardly any request needs one.
+class failure {
+public:
+    failure() noexcept = default;
+    /// `retry_after`: seconds; only for true rate limits.
+    failure(errc code, std::string message, std::string log_detail, int retry_after)
+        : why_(std::make_unique<words>(words{code, retry_after, std::move(message), std::move(log_detail)}))
+    {
+    }
+    explicit operator bool() const noexcept { return why_ != nullptr; }
+
+    // Of one that is set:
+    errc code() const noexcept { return why_->code; }
+    const std::string& message() const noexcept { return why_->message; }
+    const std::string& log_detail() const noexcept { return why_->log_detail; }
+    int retry_after() const noexcept { return why_->retry_after; }
+
+private:
+    struct words {
+        errc code;
+        int retry_after;
+        std::string message;
+        std::string log_detail;
+    };
+    std::unique_ptr<words> why_;
 };
 
 }  // namespace keyhole::proxy

@@ -38,14 +38,14 @@ task<exchange_verdict> refuse(exchange& x, failure why)
 {
     // Whatever it was that failed: it did because the proxy ends.
     if (x.agent.cut() == cut_reason::shutdown)
-        why = {errc::shutting_down, "The proxy is shutting down; try again in a moment.",
-               std::move(why.log_detail), 1};
+        why = {errc::shutting_down, "The proxy is shutting down; try again in a moment.", why.log_detail(),
+               1};
     auto& shared = x.agent.home().shared();
     const auto provider = x.to ? std::string_view(x.to->provider.name) : std::string_view("none");
-    shared.meters.refused(provider, code_of(why.code));
+    shared.meters.refused(provider, code_of(why.code()));
     shared.log.refused(x.id_view(), x.who ? std::string_view(x.who->info.id) : std::string_view{},
-                       x.way != nullptr ? x.way->name : std::string_view{}, status_of(why.code, x.codex),
-                       code_of(why.code), why.log_detail);
+                       x.way != nullptr ? x.way->name : std::string_view{}, status_of(why.code(), x.codex),
+                       code_of(why.code()), why.log_detail());
     if (x.agent.agent_gone()) co_return exchange_verdict::close;
 
     const bool understood = !x.head.fields.empty();
@@ -103,6 +103,7 @@ task<exchange_verdict> run_exchange(connection& agent)
         failure f = co_await read_body(x);  // bounded; model, stream, max_tokens
         why = std::move(f);
     }
+    agent.rest_buffer();  // what follows may wait: for a name, a connection, an answer
     if (!why) {
         failure f = co_await check_objects(x);  // stored responses, files, batches: one's own only
         why = std::move(f);

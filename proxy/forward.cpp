@@ -197,7 +197,7 @@ task<failure> forward(exchange& x)
         failure f = co_await pump_body(x);
         c.set_on_hangup(nullptr);
         if (f) {
-            account(x, metering::outcome::agent_gone, "upload_cut", f.log_detail);
+            account(x, metering::outcome::agent_gone, "upload_cut", f.log_detail());
             co_return f;
         }
     } else if (!buffered)

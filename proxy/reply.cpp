@@ -256,24 +256,24 @@ std::string reply_with(int status, std::string_view content_type, std::string_vi
 
 std::string reply_to(const failure& why, const reply_context& context)
 {
-    const row& r = row_of(why.code);
-    const bool quota = as_quota(why.code, context.codex);
-    const int status = status_of(why.code, context.codex);
+    const row& r = row_of(why.code());
+    const bool quota = as_quota(why.code(), context.codex);
+    const int status = status_of(why.code(), context.codex);
     std::string extra;
     if (!r.may_retry) extra += "x-should-retry: false\r\n";
-    if (why.retry_after > 0) extra += "retry-after: " + std::to_string(why.retry_after) + "\r\n";
+    if (why.retry_after() > 0) extra += "retry-after: " + std::to_string(why.retry_after()) + "\r\n";
     if (context.api == config::dialect::bedrock) {
         extra += "x-amzn-errortype: ";
         extra += bedrock_type(status);
         extra += "\r\n";
     }
-    if (why.code == errc::upgrade_required) extra += "upgrade: HTTP/1.1\r\n";
+    if (why.code() == errc::upgrade_required) extra += "upgrade: HTTP/1.1\r\n";
     if (context.api == config::dialect::anthropic && !context.request_id.empty()) {
         extra += "request-id: ";
         extra += context.request_id;
         extra += "\r\n";
     }
-    const auto body = error_body(r, status, quota ? "insufficient_quota" : r.name, why.message, context);
+    const auto body = error_body(r, status, quota ? "insufficient_quota" : r.name, why.message(), context);
     return reply_with(status, "application/json", body, context, extra);
 }
 

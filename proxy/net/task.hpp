@@ -7,6 +7,7 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/basic_stream_socket.hpp>
 #include <boost/asio/basic_waitable_timer.hpp>
+#include <boost/asio/deferred.hpp>
 #include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -26,8 +27,9 @@ using executor = asio::io_context::executor_type;
 template <class T = void>
 using task = asio::awaitable<T, executor>;
 
-/// `auto [ec, n] = co_await op(..., as_result);`
-inline constexpr auto as_result = asio::as_tuple(asio::use_awaitable_t<executor>{});
+/// `auto [ec, n] = co_await op(..., as_result);` Deferred: the coroutine waits for the operation itself,
+/// where use_awaitable would make it a coroutine of its own, with a frame for as long as it takes.
+inline constexpr auto as_result = asio::as_tuple(asio::deferred);
 
 using clock = std::chrono::steady_clock;
 using timer = asio::basic_waitable_timer<clock, asio::wait_traits<clock>, executor>;

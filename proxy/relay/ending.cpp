@@ -134,7 +134,7 @@ failure broke_off(const exchange& x)
 failure not_vouched_for(relaying& r)
 {
     auto& x = r.x;
-    if (r.watch->swollen()) {
+    if (r.coded->watch.swollen()) {
         account(x, metering::outcome::provider_cut, "answer_swollen",
                 "the compressed answer holds more than can be looked through");
         return {errc::provider_bad_answer, "The provider's compressed answer swells beyond bounds.",

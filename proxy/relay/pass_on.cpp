@@ -30,32 +30,33 @@ void mask(relaying& r, payload& p)
 bool vouch(relaying& r, payload& p)
 {
     using verdict = upstream::coded_watch::verdict;
-    if (!r.watch) return true;
-    const auto seen = r.watch->look(p.view(), r.done);
+    if (!r.coded) return true;
+    auto& [watch, held, leaving] = *r.coded;
+    const auto seen = watch.look(p.view(), r.done);
     if (seen == verdict::key_found) {
-        if (!r.watch->swollen()) r.c.home().shared().meters.key_masked(r.x.to->provider.name);
+        if (!watch.swollen()) r.c.home().shared().meters.key_masked(r.x.to->provider.name);
         return false;
     }
-    if (seen == verdict::unsure || !r.held.empty()) {
-        if (r.held.empty()) r.held.assign(framing_room, ' ');
-        r.held.append(p.view());
+    if (seen == verdict::unsure || !held.empty()) {
+        if (held.empty()) held.assign(framing_room, ' ');
+        held.append(p.view());
         p.size = 0;
     }
-    if (seen == verdict::clear && !r.held.empty()) {
-        r.leaving = std::exchange(r.held, {});
-        const auto n = r.leaving.size() - framing_room;
-        r.leaving.append(tail_room, ' ');
-        p = {r.leaving.data() + framing_room, n};
+    if (seen == verdict::clear && !held.empty()) {
+        leaving = std::exchange(held, {});
+        const auto n = leaving.size() - framing_room;
+        leaving.append(tail_room, ' ');
+        p = {leaving.data() + framing_room, n};
     }
     return true;
 }
 
-task<bool> send(relaying& r, payload p, bool last)
+bool send_at_once(relaying& r, payload p, bool last)
 {
-    std::string edited;
-    if (r.filter) {
-        edited = r.filter->feed(p.view());
-        if (last || r.done) edited += r.filter->finish();  // also where the answer is then broken off
+    if (r.cuts) {
+        auto& [filter, edited] = *r.cuts;
+        edited = filter.feed(p.view());
+        if (last || r.done) edited += filter.finish();  // also where the answer is then broken off
         if (!edited.empty() && r.to_agent_chunked) {
             char line[32];
             const auto n = http::write_size_line_before(line + sizeof line, edited.size());
@@ -79,14 +80,30 @@ task<bool> send(relaying& r, payload p, bool last)
         }
         p.size = static_cast<std::size_t>(end - p.at);
     }
-    if (r.head.empty() && p.size == 0) co_return true;
-    r.c.limit().expect(waiting_for::agent_to_read, seconds_of(r.x.rt->settings->bounds.write_timeout));
     const std::string_view head = r.head;
+    if (head.empty() && p.size == 0) return true;
     if (last && r.x.head.keep_alive && r.x.body_read) r.c.foretell_rest(head.size() + p.size);
-    const bool written =
-        co_await r.c.write(head.empty() ? p.view() : head, head.empty() ? std::string_view{} : p.view());
+    r.unsent = {asio::buffer(head), asio::buffer(p.view())};
+    r.c.write_at_once(r.unsent);
+    if (asio::buffer_size(r.unsent) != 0) return false;
+    r.x.answer_begun = true;
+    r.head.clear();
+    return true;
+}
+
+task<bool> send_rest(relaying& r)
+{
+    r.c.limit().expect(waiting_for::agent_to_read, seconds_of(r.x.rt->settings->bounds.write_timeout));
+    const bool written = co_await r.c.write_rest(r.unsent);
     if (written) r.x.answer_begun = true;
     r.head.clear();
+    co_return written;
+}
+
+task<bool> send(relaying& r, payload p, bool last)
+{
+    if (send_at_once(r, p, last)) co_return true;
+    const bool written = co_await send_rest(r);
     co_return written;
 }
 

@@ -10,35 +10,63 @@ namespace {
 
 constexpr std::size_t much_at_once = 2048;  // several events: their sender is faster than this relay
 
+std::size_t came(relaying& r, std::size_t n) noexcept
+{
+    r.more_expected = n >= much_at_once;
+    r.have += n;
+    return n;
+}
+
 }  // namespace
+
+bool may_rest(const relaying& r) noexcept
+{
+    return r.have == 0 && r.x.line->tls() == nullptr;
+}
+
+std::size_t read_expected(relaying& r, error_code& ec)
+{
+    ec = {};
+    const bool in_turn = r.reads_in_a_row++ < most_at_once;
+    if (!r.more_expected || !in_turn) return 0;
+    const auto n = r.x.line->read_at_once(r.raw() + r.have, r.room - r.have, ec);
+    return came(r, n);
+}
+
+std::size_t read_awaited(relaying& r, error_code& ec)
+{
+    const auto n = r.x.line->read_at_once(r.raw() + r.have, r.room - r.have, ec);
+    return came(r, n);
+}
 
 task<std::size_t> read_some(relaying& r, error_code& ec)
 {
     auto& line = *r.x.line;
-    std::size_t n = 0;
-    ec = {};
-    // An answer that lets itself be waited for holds no buffer meanwhile. TLS can't tell whether it has
-    // something, so it reads into one.
-    const bool may_rest = r.have == 0 && line.tls() == nullptr;
-    const bool in_turn = r.reads_in_a_row++ < most_at_once;
-    if (r.more_expected && in_turn) n = line.read_at_once(r.raw() + r.have, r.room - r.have, ec);
-    if (n == 0 && !ec && may_rest) {
-        r.reads_in_a_row = 0;
+    std::size_t n = read_expected(r, ec);
+    if (n != 0 || ec) co_return n;
+    r.reads_in_a_row = 0;
+    if (may_rest(r)) {
         r.rest();
         auto [waited] = co_await line.socket().async_wait(tcp_socket::wait_read, as_result);
         ec = waited;
-        if (!ec) n = line.read_at_once(r.raw() + r.have, r.room - r.have, ec);
+        if (!ec) n = read_awaited(r, ec);
+        if (n != 0 || ec) co_return n;
     }
-    if (n == 0 && !ec) {
-        r.reads_in_a_row = 0;
-        auto [error, got] =
-            co_await line.async_read_some(asio::buffer(r.raw() + r.have, r.room - r.have), as_result);
+    if (r.have == 0 && line.tls() != nullptr) {
+        // TLS can't tell whether it has something without reading: one byte waits in place of a buffer.
+        r.rest();
+        char first = 0;
+        auto [error, got] = co_await line.async_read_some(asio::buffer(&first, 1), as_result);
         ec = error;
-        n = got;
+        if (got == 0) co_return 0;
+        *r.raw() = first;
+        n = got + line.read_decrypted(r.raw() + got, r.room - got);
+        co_return came(r, n);
     }
-    r.more_expected = n >= much_at_once;
-    r.have += n;
-    co_return n;
+    auto [error, got] =
+        co_await line.async_read_some(asio::buffer(r.raw() + r.have, r.room - r.have), as_result);
+    ec = error;
+    co_return came(r, got);
 }
 
 task<failure> read_answer_head(relaying& r)

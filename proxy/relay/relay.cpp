@@ -100,7 +100,11 @@ task<failure> relay_body(relaying& r)
                 !r.carry.empty();  // then the framing stands on bytes that the meter has not seen
             if (held_back) x.meter->feed(metered);
             if (!vouch(r, out)) co_return not_vouched_for(r);
-            const bool written = co_await send(r, out, false);
+            bool written = send_at_once(r, out, false);
+            if (!written) {
+                const bool rest = co_await send_rest(r);
+                written = rest;
+            }
             if (!held_back) x.meter->feed(metered);
             if (!written && r.c.cut() == cut_reason::none) hang_up(r);
         }
@@ -110,7 +114,19 @@ task<failure> relay_body(relaying& r)
         if (!x.head_text.empty() && x.answer_begun) shed_heads(r);
         shed_body(x, row);
         error_code ec;
-        const std::size_t n = co_await read_some(r, ec);
+        std::size_t n = read_expected(r, ec);
+        if (n == 0 && !ec && may_rest(r)) {
+            // Here rather than in a coroutine of its own, whose frame every stream would hold meanwhile.
+            r.reads_in_a_row = 0;
+            r.rest();
+            auto [waited] = co_await x.line->socket().async_wait(tcp_socket::wait_read, as_result);
+            ec = waited;
+            if (!ec) n = read_awaited(r, ec);
+        }
+        if (n == 0 && !ec) {
+            const std::size_t read = co_await read_some(r, ec);
+            n = read;
+        }
         if (n != 0) continue;
         if (ec == asio::error::eof && x.answer.framing == http::body_framing::until_close &&
             r.c.cut() == cut_reason::none)
@@ -178,27 +194,29 @@ void prepare(relaying& r)
         x.counted_stream = true;
         r.c.home().shared().meters.stream_started();
     }
-    if (x.key && !identity) r.watch.emplace(coding, x.key->reveal());
-    if (x.edit && events && identity && x.answer.status == 200) r.filter.emplace();
+    if (x.key && !identity) r.coded = std::make_unique<coded_answer>(coding, x.key->reveal());
+    if (x.edit && events && identity && x.answer.status == 200) r.cuts = std::make_unique<edited_answer>();
     const bool makes = x.way->objects == object_rule::makes && x.way->wire == metering::wire::none;
     const bool looks_at_batch = x.way->objects == object_rule::uses && x.way->path == "/batches/{id}";
-    if ((makes || looks_at_batch) && x.answer.status < 300) r.made.emplace();
+    if ((makes || looks_at_batch) && x.answer.status < 300) r.made = std::make_unique<made_object>();
 }
 
-task<failure> relay_answer(relaying& r)
+/// Up to where the body begins; `whole`: it is to be held until it is whole. A frame of its own, gone when
+/// the body begins: the body's may wait for minutes.
+task<failure> begin_answer(relaying& r, bool& whole)
 {
     auto& x = r.x;
     failure bad = co_await read_answer_head(r);
     if (bad) {
         const bool waited = r.c.agent_gone() || r.c.cut() != cut_reason::none || r.cancelled;
         account(x, waited ? cut_outcome(r) : metering::outcome::provider_down,
-                bad.code == errc::provider_bad_answer ? std::string_view("bad_answer") : cut_error(r),
-                bad.log_detail);
+                bad.code() == errc::provider_bad_answer ? std::string_view("bad_answer") : cut_error(r),
+                bad.log_detail());
         co_return bad;
     }
     prepare(r);
     judge_key(x);
-    const bool unreadable = r.watch && !r.watch->knows_coding();
+    const bool unreadable = r.coded && !r.coded->watch.knows_coding();
     if (unreadable && x.answer.framing != http::body_framing::none) {
         account(x, metering::outcome::provider_cut, "unknown_coding",
                 "an answer in a coding that nobody asked for");
@@ -207,12 +225,10 @@ task<failure> relay_answer(relaying& r)
                           "unknown content-encoding", 0};
     }
     const bool listing = x.way->objects == object_rule::lists && x.answer.status == 200;
-    if ((x.answer.status >= 400 || listing) && x.answer.framing != http::body_framing::none) {
-        failure f = co_await relay_whole(r);
-        co_return f;
-    }
+    whole = (x.answer.status >= 400 || listing) && x.answer.framing != http::body_framing::none;
+    if (whole) co_return failure{};
     std::optional<std::uint64_t> length;
-    if (x.answer.framing == http::body_framing::length && !r.filter)
+    if (x.answer.framing == http::body_framing::length && !r.cuts)
         length = x.answer.content_length;
     else if (x.answer.framing == http::body_framing::none && x.answer.status != 204 && x.answer.status != 304)
         length = 0;
@@ -222,8 +238,7 @@ task<failure> relay_answer(relaying& r)
     if (has_body && !length && !x.head.http_1_1) keeps_alive = false;
     r.head = build_answer_head(x, length, r.to_agent_chunked, keeps_alive);
     x.head.keep_alive = keeps_alive;
-    failure f = co_await relay_body(r);
-    co_return f;
+    co_return failure{};
 }
 
 }  // namespace
@@ -238,8 +253,17 @@ task<failure> relay(exchange& x)
         c.rest_buffer();
         c.watch_for_hangup();
         if (c.agent_gone()) hang_up(r);
-        failure f = co_await relay_answer(r);
-        out = std::move(f);
+        bool whole = false;
+        failure before = co_await begin_answer(r, whole);
+        if (before)
+            out = std::move(before);
+        else if (whole) {
+            failure f = co_await relay_whole(r);
+            out = std::move(f);
+        } else {
+            failure f = co_await relay_body(r);
+            out = std::move(f);
+        }
         c.stop_watching();
         c.set_on_hangup(nullptr);
     }

@@ -11,7 +11,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 
@@ -20,6 +19,18 @@ namespace keyhole::proxy {
 inline constexpr std::size_t framing_room = 32;  ///< a chunk's size line
 inline constexpr std::size_t tail_room = 8;      ///< CRLF and the last chunk
 inline constexpr std::string_view last_chunk = "0\r\n\r\n";
+
+/// What only few answers need, apart: many thousand relays may wait at a time.
+struct coded_answer {
+    coded_answer(std::string_view coding, std::string_view key) : watch(coding, key) {}
+    upstream::coded_watch watch;
+    std::string held;     ///< coded bytes that must not leave yet, with framing room
+    std::string leaving;  ///< held bytes on their way
+};
+struct edited_answer {
+    metering::include_usage_filter filter;
+    std::string text;  ///< on its way
+};
 
 /// The relay's own state: one buffer, lent by the worker, with room before and after the payload for chunk
 /// framing.
@@ -46,16 +57,15 @@ struct relaying {
     bool more_expected = false;   ///< the last read brought much: the next may be there already
     upstream::stream_masker masker;
     std::string carry;  ///< the end of the last payload, which could be the beginning of the key
-    std::optional<upstream::coded_watch> watch;  ///< of an answer that came compressed
-    std::string held;                            ///< coded bytes that must not leave yet, with framing room
-    std::string leaving;                         ///< held bytes on their way
+    std::unique_ptr<coded_answer> coded;  ///< it came compressed
     http::chunk_decoder chunks;
     std::uint64_t left = 0;  ///< of a body with a length
     bool done = false;
     bool to_agent_chunked = false;
-    std::string head;  ///< until it is sent
-    std::optional<metering::include_usage_filter> filter;
-    std::optional<made_object> made;  ///< reads the id of an object that this request makes
+    std::string head;                     ///< until it is sent
+    std::unique_ptr<edited_answer> cuts;  ///< an inserted usage chunk must come out
+    std::unique_ptr<made_object> made;    ///< reads the id of an object that this request makes
+    connection::pieces unsent;
     std::size_t drained = 0;
     bool hung_up = false;  ///< the policy for a hang-up is in force
     bool cancelled = false;
@@ -79,6 +89,11 @@ struct payload {
 
 /// Reads from the provider behind what is there. 0: its end, or an error (in `ec`).
 task<std::size_t> read_some(relaying& r, error_code& ec);
+/// Its parts, for who waits long and wants no frame for each wait. What can be read now, where more was
+/// expected; whether a wait needs no buffer; what is there after such a wait.
+std::size_t read_expected(relaying& r, error_code& ec);
+bool may_rest(const relaying& r) noexcept;
+std::size_t read_awaited(relaying& r, error_code& ec);
 /// Up to the final head; 1xx answers are read over.
 task<failure> read_answer_head(relaying& r);
 /// Takes the transfer coding off the raw bytes at hand.
@@ -94,6 +109,9 @@ void mask(relaying& r, payload& p);
 bool vouch(relaying& r, payload& p);
 /// One write: what is left of the head, this payload in the agent's framing, and the end if this is it.
 task<bool> send(relaying& r, payload p, bool last);
+/// The same in its two halves: what the kernel takes at once, and the rest. False: there is one.
+bool send_at_once(relaying& r, payload p, bool last);
+task<bool> send_rest(relaying& r);
 
 // ---- held_answer.cpp
 

@@ -16,7 +16,8 @@ link::~link()
 
 asio::ssl::stream<tcp_socket&>& link::start_tls()
 {
-    return tls_.emplace(socket_, *to_->tls);
+    tls_ = std::make_unique<asio::ssl::stream<tcp_socket&>>(socket_, *to_->tls);
+    return *tls_;
 }
 
 std::size_t link::read_at_once(char* into, std::size_t size, error_code& ec) noexcept
@@ -28,6 +29,13 @@ std::size_t link::read_at_once(char* into, std::size_t size, error_code& ec) noe
 std::size_t link::write_at_once(std::span<const asio::const_buffer> pieces) noexcept
 {
     return tls_ || !socket_.is_open() ? 0 : proxy::write_at_once(socket_.native_handle(), pieces);
+}
+
+std::size_t link::read_decrypted(char* into, std::size_t size) noexcept
+{
+    if (!tls_ || SSL_pending(tls_->native_handle()) == 0) return 0;
+    std::size_t n = 0;
+    return SSL_read_ex(tls_->native_handle(), into, size, &n) == 1 ? n : 0;
 }
 
 bool link::quiet() noexcept

@@ -11,7 +11,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -32,7 +31,7 @@ public:
     const endpoint& to() const noexcept { return *to_; }
 
     /// What is different about each provider connection: filled by connect().
-    asio::ssl::stream<tcp_socket&>* tls() noexcept { return tls_ ? &*tls_ : nullptr; }
+    asio::ssl::stream<tcp_socket&>* tls() noexcept { return tls_.get(); }
     /// Puts a TLS stream on the connected socket.
     asio::ssl::stream<tcp_socket&>& start_tls();
 
@@ -65,6 +64,8 @@ public:
     /// What can be read or written without waiting; nothing where TLS stands between (net/at_once.hpp).
     std::size_t read_at_once(char* into, std::size_t size, error_code& ec) noexcept;
     std::size_t write_at_once(std::span<const asio::const_buffer> pieces) noexcept;
+    /// What TLS has decrypted and nobody has read yet.
+    std::size_t read_decrypted(char* into, std::size_t size) noexcept;
 
     /// Nothing to read and the peer still there: fit for another request.
     bool quiet() noexcept;
@@ -78,8 +79,7 @@ public:
 private:
     endpoint_ptr to_;
     tcp_socket socket_;
-    std::optional<asio::ssl::stream<tcp_socket&>>
-        tls_;  ///< constructed in place: move-assigning one leaks on Boost 1.81
+    std::unique_ptr<asio::ssl::stream<tcp_socket&>> tls_;
 };
 
 using link_ptr = std::unique_ptr<link>;

@@ -12,7 +12,7 @@ import time
 
 from world import THREE_CAPABILITIES
 
-FLOODS = ("slow heads", "slow bodies", "idle connections", "the bare socket", "half prefaces", "resets", "answers that nobody reads",
+FLOODS = ("slow heads", "half requests, again and again", "slow bodies", "idle connections", "the bare socket", "half prefaces", "resets", "answers that nobody reads",
           "more requests than are allowed", "descriptors", "forks", "memory")
 MOST_BRIDGE_KIB = 64 * 1024
 CONTROLS = {"more requests than are allowed": "allowed requests"}  # the others: one request after another, and all the processor time there is

@@ -132,7 +132,9 @@ class World:
         self.config.write_text(
             "".join(f'[providers.{api}]\nbase_url = "{url}/v1"\n' for api, url in self.provider_urls.items()) +
             f'[agents]\nsocket = "{self.work}/sockets/llm.sock"\nsocket_mode = "0666"\nsession_sockets = "{self.work}/own"\n'
-            f'[admin]\nsocket = "{self.work}/admin/admin.sock"\n[state]\ndirectory = "{self.work}/state"\n[metrics]\nlisten = "{self.metrics}"\n')
+            f'[admin]\nsocket = "{self.work}/admin/admin.sock"\n[state]\ndirectory = "{self.work}/state"\n[metrics]\nlisten = "{self.metrics}"\n'
+            # So few that one sandbox's flood has them all.
+            '[limits]\nmax_connections = 2000\n')
 
     def proxy_command(self):
         return [str(BIN / "keyhole"), "serve", "-c", str(self.config)]
@@ -145,7 +147,8 @@ class World:
             wait_for("the proxy's start", self.is_ready)
 
     def proxy_environment(self):
-        return {**os.environ, "OPENAI_API_KEY": self.keys["openai"], "ANTHROPIC_API_KEY": self.keys["anthropic"]}
+        own = {name: value for name, value in os.environ.items() if not name.startswith("KEYHOLE_")}
+        return {**own, "OPENAI_API_KEY": self.keys["openai"], "ANTHROPIC_API_KEY": self.keys["anthropic"]}
 
     def is_ready(self):
         if self.proxy.poll() is not None:

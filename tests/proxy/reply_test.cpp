@@ -22,7 +22,7 @@ TEST(Reply, EachApiGetsItsOwnShape)
     c.api = config::dialect::openai;
     auto b = body_of(reply_to(why, c));
     EXPECT_EQ(b["error"]["code"], "budget_exceeded");
-    EXPECT_EQ(b["error"]["message"], why.message);
+    EXPECT_EQ(b["error"]["message"], why.message());
     EXPECT_TRUE(b["error"]["param"].is_null());
     c.api = config::dialect::anthropic;
     b = body_of(reply_to(why, c));

@@ -48,6 +48,35 @@ def slow_heads():
     return hold(connect_bridge, b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n", 3000, b"x: y\r\n")
 
 
+def half_requests_again():
+    """More than the proxy takes, each begun anew as soon as it is closed."""
+    crowd, begun, end = [], 0, time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        alive = []
+        for s in crowd:
+            try:
+                if s.recv(1000):
+                    alive.append(s)
+                    continue
+            except BlockingIOError:
+                alive.append(s)
+                continue
+            except OSError:
+                pass
+            s.close()
+        crowd = alive
+        with contextlib.suppress(OSError):
+            while len(crowd) < 4000 and time.monotonic() < end:
+                s = (connect_bridge, connect_socket)[begun % 2]()
+                s.setblocking(False)
+                s.send(b"GET /v1/models HTTP/1.1\r\nhost: x\r\nx: ")
+                crowd.append(s)
+                begun += 1
+    for s in crowd:
+        s.close()
+    return begun
+
+
 def slow_bodies():
     return hold(connect_bridge, b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100000\r\n\r\n{", 1000, b" ")
 
@@ -174,7 +203,8 @@ def work():
     return count
 
 
-FLOODS = {"work": (work, 1), "allowed requests": (allowed_requests, 1), "slow heads": (slow_heads, 500), "slow bodies": (slow_bodies, 300), "idle connections": (idle, 1000), "the bare socket": (bare_socket, 1000), "half prefaces": (half_prefaces, 1000),
+FLOODS = {"work": (work, 1), "allowed requests": (allowed_requests, 1), "slow heads": (slow_heads, 500), "half requests, again and again": (half_requests_again, 2000),
+          "slow bodies": (slow_bodies, 300), "idle connections": (idle, 1000), "the bare socket": (bare_socket, 1000), "half prefaces": (half_prefaces, 1000),
           "resets": (reconnecting, 300), "answers that nobody reads": (never_reading, 32), "more requests than are allowed": (requests, 100),
           "forks": (forks, 50), "memory": (memory, 1), "descriptors": (descriptors, 500)}
 
