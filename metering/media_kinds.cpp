@@ -125,11 +125,21 @@ std::optional<std::int64_t> pixels_of(std::string_view head) noexcept
 
 std::int64_t most_of_picture(wire w, std::string_view model, std::string_view head) noexcept
 {
-    if (model.find(inflated_model) != model.npos) return inflated_picture;
+    if (bills_pictures_dearer(model)) return inflated_picture;
     const auto* found = std::ranges::find(pictures, w, &picture_rule::of);
     const picture_rule& rule = found == std::end(pictures) ? any_picture : *found;
     const auto pixels = pixels_of(head);
     return pixels ? std::min(*pixels / rule.pixels_a_token + picture_frame, rule.most) : rule.most;
+}
+
+std::int64_t likely_of_picture(std::string_view head) noexcept
+{
+    constexpr std::int64_t smallest = 250;
+    constexpr std::int64_t largest = 1'500;
+    constexpr std::int64_t usual = 1'000;
+    constexpr std::int64_t pixels_a_token = 900;
+    const auto pixels = pixels_of(head);
+    return pixels ? std::min(*pixels / pixels_a_token + smallest, largest) : usual;
 }
 
 /// Bytes a second of a WAV file, 0: not told. Only of sorts in which a sample has a size.
@@ -179,6 +189,11 @@ std::int64_t most_of_document(std::uint64_t size) noexcept
 
 }  // namespace
 
+bool bills_pictures_dearer(std::string_view model) noexcept
+{
+    return model.find(inflated_model) != model.npos;
+}
+
 media_kind kind_of_type(std::string_view mime) noexcept
 {
     const auto begins = [mime](std::string_view name) {
@@ -208,7 +223,6 @@ media_kind kind_of_type(std::string_view mime) noexcept
 media_tokens media_tokens_of(wire w, std::string_view model, media_kind kind, std::string_view head,
                              std::uint64_t size) noexcept
 {
-    constexpr std::int64_t usual_picture = 1'000;
     constexpr std::uint64_t usual_document_bytes = 40;  // a token, with its pictures and fonts
     const auto bytes = static_cast<std::int64_t>(std::min<std::uint64_t>(size, std::uint64_t{1} << 40U));
     switch (kind) {
@@ -216,7 +230,7 @@ media_tokens media_tokens_of(wire w, std::string_view model, media_kind kind, st
         return {bytes, bytes / 4};
     case media_kind::image:
         if (!is_picture(head)) break;
-        return {most_of_picture(w, model, head), usual_picture};
+        return {most_of_picture(w, model, head), likely_of_picture(head)};
     case media_kind::audio:
         return sound(w, head, size);
     case media_kind::video:

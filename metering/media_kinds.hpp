@@ -30,6 +30,9 @@ inline constexpr std::int64_t largest_context = 1'100'000;
 /// As many of the first bytes as media_tokens_of() looks at.
 inline constexpr std::size_t media_head = 4096;
 
+/// Whether its pictures cost more than other models'.
+bool bills_pictures_dearer(std::string_view model) noexcept;
+
 /// "image/png" is an image; no name that is known: a document.
 media_kind kind_of_type(std::string_view mime) noexcept;
 

@@ -320,11 +320,8 @@ request_demand demand_of(wire w, std::string_view model, std::string_view body)
     gatherer reader(w, model, out);
     reader.walk(at, asked_members());
     reader.finish();
-    // Any of the models may answer; one that bills pictures by a measure of its own is known by its name.
-    std::string models(model);
-    for (const std::string& further : out.models)
-        if (w != wire::bedrock_invoke) models.append(1, ' ').append(further);
-    out.media = media_sum_of(w, models, body);
+    const auto dearer = std::ranges::find_if(out.models, bills_pictures_dearer);
+    out.media = media_sum_of(w, dearer == out.models.end() ? model : std::string_view(*dearer), body);
     switch (w) {
     case wire::openai_embeddings:
     case wire::openai_moderations:

@@ -137,11 +137,16 @@ void hold_form(exchange& x)
     const auto w = x.way->wire;
     const auto kind =
         w == metering::wire::openai_audio ? metering::media_kind::audio : metering::media_kind::image;
+    // Some readers take a file from a field that has no file's name.
+    const auto is_picture = [&](std::string_view name) {
+        return kind == metering::media_kind::image &&
+               (http::iequals(name.substr(0, 5), "image") || http::iequals(name, "mask"));
+    };
     x.facts.text_bytes = 0;
     const bool form =
         http::each_form_part(x.head.get("content-type"), x.body.view(), [&](const http::form_part& part) {
             x.facts.text_bytes += part.name.size() + 1;
-            if (part.is_file)
+            if (part.is_file || is_picture(part.name))
                 x.facts.upload_tokens +=
                     metering::media_tokens_of(w, x.facts.model, kind,
                                               part.value.substr(0, metering::media_head), part.value.size())

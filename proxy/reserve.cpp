@@ -17,9 +17,14 @@ namespace {
 
 constexpr std::int64_t short_answer_tokens = 256;
 
-metering::media_sum media_of(const exchange& x)
+/// Input tokens of the request's own bytes. Without limits nothing hangs on it, but that what a background
+/// answer used is booked by its bound until somebody looks at it.
+std::int64_t brought_by(const exchange& x, const metering::request_demand& asked, bool limited)
 {
-    return metering::media_sum_of(x.way->wire, x.facts.model, x.body.view());
+    if (limited) return metering::most_input_tokens(x.facts, asked.media);
+    if (!x.facts.background) return metering::estimate_input_tokens(x.facts);
+    return metering::most_input_tokens(x.facts,
+                                       metering::media_sum_of(x.way->wire, x.facts.model, x.body.view()));
 }
 
 /// The body is as its length says.
@@ -164,10 +169,7 @@ failure reserve(exchange& x)
     const auto declared = asked.output.value_or(-1);
     const bool bounded = declared >= 0 && declared <= rules.reserve_output_tokens;
     const std::int64_t output = bounded ? declared : rules.reserve_output_tokens;
-    // What a background answer used is booked by its bound until somebody looks at it.
-    const auto brought = limited              ? metering::most_input_tokens(x.facts, asked.media)
-                         : x.facts.background ? metering::most_input_tokens(x.facts, media_of(x))
-                                              : metering::estimate_input_tokens(x.facts);
+    const auto brought = brought_by(x, asked, limited);
     const auto input = brought + asked.input_elsewhere + asked.searches * metering::tokens_a_search +
                        x.kept_input + x.kept_unknown * metering::kept_allowance;
     const auto need_for = [&](std::int64_t answer) {

@@ -111,6 +111,9 @@ class HandOff(BlackBox):
 
 
 class Served(HandOff):
+    # A drain waits for what a test holds, however slow the machine is.
+    config = HandOff.config | {"server": {"shutdown_grace": 30}}
+
     def test_a_connection_that_was_handed_over_is_served(self):
         token = self.keyhole.token()
         channel = self.channel(token).welcomed()
