@@ -19,6 +19,7 @@ best_known best_known_usage(const reading& seen, const answer_context& of)
             return out;
         }
         out.counts.input = of.counted_input ? *of.counted_input : estimate_input(of.format, of.request_body);
+        out.counts.input += of.kept_input;
         out.counts.output = written;
     } else if (cut && written > seen.counts.all_output()) {
         // The provider told the input at the beginning; what it wrote since then is counted from its text.

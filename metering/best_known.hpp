@@ -22,6 +22,7 @@ struct answer_context {
     bool complete = false;                                     ///< the answer came to its end
     std::string_view request_body = {};                        ///< JSON, or empty
     std::optional<std::int64_t> counted_input = std::nullopt;  ///< instead: what estimate_input() said of it
+    std::int64_t kept_input = 0;                               ///< what the provider keeps and reads with it
 };
 
 /// TOKENS_EXACT: `provider` counts stay as they are; a cut answer keeps what the provider said until then,

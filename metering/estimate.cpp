@@ -1,9 +1,11 @@
 #include "metering/estimate.hpp"
 
 #include "metering/json_scan.hpp"
+#include "metering/request_media.hpp"
 
 #include <algorithm>
 #include <string>
+#include <vector>
 
 namespace keyhole::metering {
 
@@ -37,8 +39,12 @@ const wire_weights& weights_of(wire w) noexcept
 }
 
 constexpr std::size_t most_read = 1U << 20U;
-/// A longer string without a space is a picture, a sound, a file.
-constexpr std::size_t longest_unbroken = 4096;
+/// More are not looked for: what is behind them counts as text.
+constexpr std::size_t most_media = 1000;
+/// What is longer is no label, whatever its name (a tool's arguments may have any).
+constexpr std::size_t longest_label = 256;
+/// A token.
+constexpr std::size_t longest_key = 32;
 
 /// Members whose strings the model never sees as text.
 bool is_label(std::string_view key) noexcept
@@ -66,6 +72,59 @@ bool is_label(std::string_view key) noexcept
     return std::ranges::find(labels, key) != std::end(labels);
 }
 
+/// In the body's order.
+std::vector<media_part> media_in(wire w, std::string_view body)
+{
+    std::vector<media_part> out;
+    each_media(w, {}, body, [&out](const media_part& part) {
+        if (out.size() < most_media) out.push_back(part);
+    });
+    std::ranges::sort(out, {}, &media_part::begin);
+    return out;
+}
+
+/// The texts of a body. What comes behind the first megabyte is taken to be written as that is.
+class long_text {
+public:
+    void add(std::string_view raw)
+    {
+        const auto read = raw.substr(0, most_read - std::min(counted_, most_read));
+        decoded_.clear();
+        decode_json_string(read, read.size(), decoded_);
+        counter_.add(decoded_);
+        counter_.end();
+        counted_ += read.size();
+        all_ += raw.size();
+    }
+    std::uint64_t tokens() const noexcept
+    {
+        const std::uint64_t of_these = counter_.millitokens() / one;
+        if (all_ == counted_) return of_these;
+        const double share = static_cast<double>(all_) / static_cast<double>(counted_);
+        return static_cast<std::uint64_t>(static_cast<double>(of_these) * share);
+    }
+
+private:
+    token_counter counter_;
+    std::string decoded_;
+    std::size_t counted_ = 0;
+    std::size_t all_ = 0;
+};
+
+/// To the next quotation mark. Counts the elements of arrays that are numbers: tokens by their ids, as some
+/// APIs take prompts, or a text of numbers.
+bool skip_to_string(json_cursor& at, std::uint64_t& numbers) noexcept
+{
+    bool element = false;
+    while (!at.done() && at.peek() != '"') {
+        const char c = at.peek();
+        if (element && (c == '-' || (c >= '0' && c <= '9'))) ++numbers;
+        if (c != ' ' && c != '\n' && c != '\r' && c != '\t') element = c == '[' || c == ',';
+        at.skip_byte();
+    }
+    return !at.done();
+}
+
 }  // namespace
 
 std::int64_t estimate_output(wire w, const written_text& text, bool streamed) noexcept
@@ -86,39 +145,38 @@ std::int64_t estimate_output(wire w, const written_text& text, bool streamed) no
 
 std::int64_t estimate_input(wire w, std::string_view body)
 {
-    const std::string_view read = body.substr(0, most_read);
-    json_cursor cursor{read};
-    token_counter texts;
-    std::string decoded;
-    std::uint64_t keys = 0;
-    bool label = false;  // the member before it names the string instead of holding text
+    const auto media = media_in(w, body);
+    auto next_media = media.begin();
+    json_cursor cursor{body};
+    long_text texts;
+    std::uint64_t frame = 0;  // keys, and numbers in arrays
+    std::int64_t shown = 0;   // of media
+    bool label = false;       // the member before it names the string instead of holding text
     bool tools = false;
     json_string text;
-    while (!cursor.done()) {
-        if (cursor.peek() != '"') {
-            cursor.skip_byte();
-            continue;
-        }
-        if (!cursor.read_string(text)) break;
+    while (skip_to_string(cursor, frame)) {
+        const std::size_t begin = cursor.offset() + 1;
+        const bool whole = cursor.read_string(text);
+        if (!whole) text = {body.substr(begin), true};
         cursor.skip_space();
-        if (!cursor.done() && cursor.peek() == ':') {
-            ++keys;
+        if (whole && !cursor.done() && cursor.peek() == ':') {
+            frame += 1 + text.raw.size() / longest_key;
             label = is_label(text.raw);
             tools = tools || text.raw == "tools";
             continue;
         }
-        if (!label && (text.raw.size() <= longest_unbroken || text.raw.find(' ') != text.raw.npos)) {
-            decoded.clear();
-            decode_json_string(text.raw, text.raw.size(), decoded);
-            texts.add(decoded);
-            texts.end();
-        }
+        while (next_media != media.end() && next_media->begin < begin)
+            ++next_media;
+        if (next_media != media.end() && next_media->begin == begin)
+            shown += next_media->tokens.likely;
+        else if (!label || text.raw.size() > longest_label)
+            texts.add(text.raw);
         label = false;
     }
-    std::uint64_t tokens = keys + texts.millitokens() / one + (body.size() - read.size()) / 4;
+    std::uint64_t tokens = frame + texts.tokens();
     // https://docs.claude.com/en/docs/agents-and-tools/tool-use/overview: the system prompt of tool use.
     if (tools && w == wire::anthropic_messages) tokens += 346;
-    return static_cast<std::int64_t>(tokens);
+    return static_cast<std::int64_t>(tokens) + shown;
 }
 
 std::int64_t rough_input(std::uint64_t text_bytes) noexcept

@@ -29,8 +29,9 @@ struct written_text {
 /// Output tokens of `text`; `streamed` where its deltas came one by one.
 std::int64_t estimate_output(wire w, const written_text& text, bool streamed) noexcept;
 
-/// Input tokens of a JSON request body: the texts in it, without what a provider adds of its own. Reads the
-/// first megabyte, so it is for the few rows that need it.
+/// Input tokens of a JSON request body: the texts in it and what its media usually are, without what a
+/// provider adds of its own. Walks it all and reads the first megabyte of its texts, so it is for the few
+/// rows that need it.
 std::int64_t estimate_input(wire w, std::string_view body);
 
 /// The same without a look at the body: `text_bytes` of it can become tokens (request_facts).

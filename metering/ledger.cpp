@@ -503,17 +503,20 @@ ledger::object_usage ledger::usage_of(std::string_view answer_id, std::string_vi
 ledger::maker ledger::made_by(std::string_view answer_id) const
 {
     if (answer_id.empty()) return {};
+    maker waiting;
     {
         const std::lock_guard lock(impl_->mutex);
         for (const std::uint32_t slot : impl_->pending) {
             const record& r = impl_->inflight.at(slot);
-            if (r.answer_id.view() == answer_id)
-                return {std::string(r.session.view()), std::string(r.account.view())};
+            if (r.answer_id.view() != answer_id) continue;
+            if (waiting.session.empty())
+                waiting = {std::string(r.session.view()), std::string(r.account.view()), 0};
+            waiting.tokens = std::max(waiting.tokens, r.counts.total());
         }
     }
-    maker out;
-    std::tie(out.session, out.account) = queries::made_by(impl_->path, answer_id);
-    return out;
+    if (waiting.tokens != 0) return waiting;
+    maker out = queries::made_by(impl_->path, answer_id);
+    return out.session.empty() ? waiting : out;
 }
 
 }  // namespace keyhole::metering

@@ -138,6 +138,9 @@ public:
     struct maker {
         std::string session;
         std::string account;
+        /// What a request that builds on it reads again: the most that a row of it counts, input and output;
+        /// 0: not known.
+        std::int64_t tokens = 0;
     };
     maker made_by(std::string_view answer_id) const;
 

@@ -439,9 +439,10 @@ ledger::object_usage usage_of(const std::string& path, std::string_view answer_i
     return out;
 }
 
-std::pair<std::string, std::string> made_by(const std::string& path, std::string_view answer_id)
+ledger::maker made_by(const std::string& path, std::string_view answer_id)
 {
     sqlite::connection db = open_for_reading(path);
+    ledger::maker out;
     // What was pruned came first.
     for (const std::string& sql :
          {std::string("SELECT session, account FROM pruned_answers WHERE answer_id = ?1"),
@@ -450,9 +451,19 @@ std::pair<std::string, std::string> made_by(const std::string& path, std::string
     {
         sqlite::statement s = db.prepare(sql);
         s.bind(1, answer_id);
-        if (s.step()) return {std::string(s.text(0)), std::string(s.text(1))};
+        if (!s.step()) continue;
+        out.session = s.text(0);
+        out.account = s.text(1);
+        break;
     }
-    return {};
+    if (out.session.empty()) return out;
+    sqlite::statement s = db.prepare(
+        "SELECT max(input + cache_read + cache_write_5m + cache_write_1h + input_audio + input_image + "
+        "output + output_reasoning + output_audio + output_image) FROM requests WHERE answer_id = ?1 AND " +
+        std::string(schema::stored_objects));
+    s.bind(1, answer_id);
+    if (s.step()) out.tokens = s.integer(0);
+    return out;
 }
 
 }  // namespace keyhole::metering::queries

@@ -15,7 +15,8 @@ void each_row(const std::string& path, const usage_query& q, const std::function
 ledger::object_usage usage_of(const std::string& path, std::string_view answer_id, std::string_view provider,
                               std::vector<record> waiting);
 bool answer_billed(const std::string& path, std::string_view answer_id);
-/// Session and account of the first row with that answer id; both empty: there is none.
-std::pair<std::string, std::string> made_by(const std::string& path, std::string_view answer_id);
+/// Session and account of the first row with that answer id (both empty: there is none), and the largest
+/// row's tokens.
+ledger::maker made_by(const std::string& path, std::string_view answer_id);
 
 }  // namespace keyhole::metering::queries

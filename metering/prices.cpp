@@ -89,6 +89,23 @@ bool is_standard(std::string_view tier)
            tier == "standard_only";
 }
 
+/// Names of tiers that nobody sells at more than the standard rates.
+bool is_cheaper(std::string_view tier)
+{
+    return tier == "flex" || tier == "batch";
+}
+
+/// The word that asks for a tier and the one that answers name it by: "priority", "ON_DEMAND_PRIORITY". Both
+/// in one case.
+bool may_mean(std::string_view asked, std::string_view named)
+{
+    const auto ends_in = [](std::string_view whole, std::string_view end) {
+        return whole.size() > end.size() && whole.ends_with(end) &&
+               whole[whole.size() - end.size() - 1] == '_';
+    };
+    return asked == named || ends_in(asked, named) || ends_in(named, asked);
+}
+
 const rates* tier_of(const std::vector<std::pair<std::string, rates>>& tiers, std::string_view normal)
 {
     for (const auto& [name, at] : tiers)
@@ -352,12 +369,22 @@ std::int64_t price_table::most(std::string_view provider, std::string_view model
 {
     const model_price* m = find(provider, model);
     if (m == nullptr) return 0;
-    const std::string tier = normal_tier(of.service_tier);
+    std::vector<std::string> asked;
+    for (const std::string& tier : of.tiers)
+        if (std::string normal = normal_tier(tier); !is_standard(normal)) asked.push_back(std::move(normal));
+    const auto known = [&](const std::string& tier) {
+        return is_cheaper(tier) || std::ranges::any_of(m->service_tiers, [&](const auto& named) {
+                   return may_mean(tier, normal_tier(named.first));
+               });
+    };
+    const bool any = !std::ranges::all_of(asked, known);
     std::int64_t most = 0;
     const auto consider = [&](const rates& at, const std::vector<std::pair<std::string, rates>>& tiers) {
         most = std::max(most, worst_cost(at, of));
-        if (const rates* named = is_standard(tier) ? nullptr : tier_of(tiers, tier))
-            most = std::max(most, worst_cost(*named, of));
+        for (const auto& [name, rate] : tiers) {
+            const auto means = [&](const std::string& tier) { return may_mean(tier, normal_tier(name)); };
+            if (any || std::ranges::any_of(asked, means)) most = std::max(most, worst_cost(rate, of));
+        }
     };
     consider(m->standard, m->service_tiers);
     for (const context_tier& t : m->tiers)

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -81,10 +82,11 @@ public:
     cost price(std::string_view provider, std::string_view model, std::string_view service_tier,
                const token_counts& counts, bill of = bill::one_request) const;
     /// What a request may cost at most: at the dearest of the rates that its answer may be billed at (the
-    /// standard and the asked service tier, each context tier that its input may reach, the dearest buckets
-    /// its tokens may fall into).
+    /// standard and the asked service tiers, each context tier that its input may reach, the dearest buckets
+    /// its tokens may fall into). A tier that is asked for in a word that the model has no tier of may be any
+    /// of them.
     struct worst_case {
-        std::string_view service_tier = {};  ///< as asked
+        std::span<const std::string> tiers = {};  ///< as asked
         std::int64_t input = 0;
         std::int64_t output = 0;
         std::int64_t searches = 0;

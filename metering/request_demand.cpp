@@ -1,11 +1,11 @@
 #include "metering/request_demand.hpp"
 
+#include "metering/asked_members.hpp"
 #include "metering/json_paths.hpp"
 #include "metering/json_scan.hpp"
 #include "metering/numbers.hpp"
 
 #include <algorithm>
-#include <memory>
 
 namespace keyhole::metering {
 
@@ -18,165 +18,10 @@ constexpr std::int64_t picture_tokens = 6'600;
 /// voices.
 constexpr std::int64_t speech_tokens_a_byte = 3;
 constexpr std::int64_t most_searches = 1'000;
-constexpr std::int64_t most_answers = 128;
+constexpr std::size_t most_tiers = 16;
+constexpr std::int64_t most_answers = 1'000'000'000;  // sums stay far from overflowing
+constexpr std::int64_t unclear_answers = 128;         // the most that OpenAI's API makes
 constexpr std::size_t longest_decoded = 1024 * 1024;  // no speech is longer, and no name
-
-enum class meaning : std::uint8_t {
-    bound,
-    answers,
-    image,  ///< its place, as text
-    file,
-    place,  ///< of an object that stands elsewhere
-    tool,
-    tool_kind,
-    tool_uses,
-    search,  ///< an object that asks for searches
-    cache,
-    cache_life,
-    modality,
-    spoken,
-    model,
-};
-
-/// A member of a wire's requests; wire::none: of any. `family`: part of the model's name, for wires that pass
-/// on what each maker's models read.
-struct member {
-    std::string_view path;
-    meaning what;
-    wire of = wire::none;
-    std::string_view family = {};
-};
-
-constexpr member members[] = {
-    {"max_tokens", meaning::bound, wire::openai_chat},
-    {"max_completion_tokens", meaning::bound, wire::openai_chat},
-    {"max_tokens", meaning::bound, wire::openai_completions},
-    {"max_output_tokens", meaning::bound, wire::openai_responses},
-    {"max_completion_tokens", meaning::bound, wire::openai_assistants},
-    {"max_tokens", meaning::bound, wire::anthropic_messages},
-    {"max_tokens_to_sample", meaning::bound, wire::anthropic_messages},
-    {"generationConfig.maxOutputTokens", meaning::bound, wire::gemini},
-    {"generation_config.max_output_tokens", meaning::bound, wire::gemini},
-    {"generationConfig.max_output_tokens", meaning::bound, wire::gemini},
-    {"generation_config.maxOutputTokens", meaning::bound, wire::gemini},
-    {"generation_config.max_output_tokens", meaning::bound, wire::gemini_interactions},
-    {"inferenceConfig.maxTokens", meaning::bound, wire::bedrock_converse},
-    {"max_tokens", meaning::bound, wire::bedrock_invoke, "anthropic."},
-    {"max_tokens_to_sample", meaning::bound, wire::bedrock_invoke, "anthropic."},
-    {"max_gen_len", meaning::bound, wire::bedrock_invoke, "meta."},
-    {"inferenceConfig.max_new_tokens", meaning::bound, wire::bedrock_invoke, "amazon.nova"},
-    {"inferenceConfig.maxTokens", meaning::bound, wire::bedrock_invoke, "amazon.nova"},
-    {"textGenerationConfig.maxTokenCount", meaning::bound, wire::bedrock_invoke, "amazon.titan"},
-    {"max_tokens", meaning::bound, wire::bedrock_invoke, "mistral."},
-    {"max_tokens", meaning::bound, wire::bedrock_invoke, "cohere."},
-    {"max_tokens", meaning::bound, wire::bedrock_invoke, "deepseek."},
-    {"max_tokens", meaning::bound, wire::bedrock_invoke, "openai."},
-    {"max_completion_tokens", meaning::bound, wire::bedrock_invoke, "openai."},
-    {"max_tokens", meaning::bound, wire::bedrock_invoke, "ai21."},
-    {"max_tokens", meaning::bound, wire::cohere},
-    {"options.num_predict", meaning::bound, wire::ollama},
-    {"parameters.max_new_tokens", meaning::bound, wire::watsonx},
-
-    {"n", meaning::answers},
-    {"best_of", meaning::answers},
-    {"num_generations", meaning::answers, wire::cohere},
-    {"generationConfig.candidateCount", meaning::answers},
-    {"generation_config.candidate_count", meaning::answers},
-
-    {"messages[].content[].image_url.url", meaning::image},
-    {"messages[].content[].image_url", meaning::image},
-    {"messages[].content[].file.file_id", meaning::file},
-    {"messages[].content[].source.url", meaning::file},
-    {"messages[].content[].source.file_id", meaning::file},
-    {"messages[].content[].content[].source.url", meaning::file},
-    {"messages[].content[].content[].source.file_id", meaning::file},
-    {"messages[].content[].document_url", meaning::file},
-    {"messages[].content[].image.source.s3Location", meaning::place},
-    {"messages[].content[].document.source.s3Location", meaning::place},
-    {"messages[].content[].video.source.s3Location", meaning::place},
-    {"input[].content[].image_url", meaning::image},
-    {"input[].content[].file_url", meaning::file},
-    {"input[].content[].file_id", meaning::file},
-    {"contents[].parts[].fileData.fileUri", meaning::file},
-    {"contents[].parts[].file_data.file_uri", meaning::file},
-    {"contents[].parts[].fileData.file_uri", meaning::file},
-    {"contents[].parts[].file_data.fileUri", meaning::file},
-    {"contents.parts[].fileData.fileUri", meaning::file},
-    {"contents.parts[].file_data.file_uri", meaning::file},
-
-    {"tools[]", meaning::tool},
-    {"tools[].type", meaning::tool_kind},
-    {"tools[].max_uses", meaning::tool_uses},
-    {"web_search_options", meaning::search},
-
-    {"cache_control", meaning::cache},
-    {"system[].cache_control", meaning::cache},
-    {"tools[].cache_control", meaning::cache},
-    {"messages[].content[].cache_control", meaning::cache},
-    {"messages[].content[].content[].cache_control", meaning::cache},
-    {"cache_control.ttl", meaning::cache_life},
-    {"system[].cache_control.ttl", meaning::cache_life},
-    {"tools[].cache_control.ttl", meaning::cache_life},
-    {"messages[].content[].cache_control.ttl", meaning::cache_life},
-    {"messages[].content[].content[].cache_control.ttl", meaning::cache_life},
-    {"system[].cachePoint", meaning::cache, wire::bedrock_converse},
-    {"messages[].content[].cachePoint", meaning::cache, wire::bedrock_converse},
-    {"toolConfig.tools[].cachePoint", meaning::cache, wire::bedrock_converse},
-
-    {"modalities[]", meaning::modality},
-    {"generationConfig.responseModalities[]", meaning::modality},
-    {"generation_config.response_modalities[]", meaning::modality},
-    {"input", meaning::spoken, wire::openai_audio},
-    {"models[]", meaning::model},
-};
-
-/// A place in a body, and what stands below it.
-struct place {
-    std::string_view key;
-    std::vector<const member*> members = {};
-    std::vector<place> children = {};           ///< of an object
-    std::unique_ptr<place> elements = nullptr;  ///< of an array
-
-    const place* child(const json_string& name) const
-    {
-        for (const place& p : children)
-            if (name.escaped ? json_key_is(name, p.key) : name.raw == p.key) return &p;
-        return nullptr;
-    }
-    place& make_child(std::string_view name)
-    {
-        const auto found = std::ranges::find(children, name, &place::key);
-        return found != children.end() ? *found : children.emplace_back(place{.key = name});
-    }
-    place& make_elements()
-    {
-        if (!elements) elements = std::make_unique<place>();
-        return *elements;
-    }
-};
-
-const place& table()
-{
-    static const place root = [] {
-        place out;
-        for (const member& m : members) {
-            place* at = &out;
-            std::string_view path = m.path;
-            while (!path.empty()) {
-                const auto dot = path.find('.');
-                std::string_view step = path.substr(0, dot);
-                path.remove_prefix(dot == path.npos ? path.size() : dot + 1);
-                const bool array = step.ends_with("[]");
-                if (array) step.remove_suffix(2);
-                at = &at->make_child(step);
-                if (array) at = &at->make_elements();
-            }
-            at->members.push_back(&m);
-        }
-        return out;
-    }();
-    return root;
-}
 
 char lower(char c) noexcept
 {
@@ -186,6 +31,49 @@ char lower(char c) noexcept
 bool is(std::string_view text, std::string_view name) noexcept
 {
     return std::ranges::equal(text, name, {}, lower);
+}
+
+/// A count, also written as text: lenient readers take it at its value.
+std::optional<std::int64_t> count_in(const json_scalar& value)
+{
+    if (value.kind == json_scalar::type::number) return parse_count(value.text);
+    if (value.kind != json_scalar::type::string) return std::nullopt;
+    std::string digits(value.text.substr(0, 64));
+    std::erase_if(digits, [](char c) { return c == ' ' || c == '\t' || c == '\n' || c == '_' || c == '+'; });
+    return parse_count(digits);
+}
+
+/// What a tool of the server does, by its type; providers put a date, a version or their name around it.
+bool is_search(std::string_view kind)
+{
+    constexpr std::string_view names[] = {"web_search",  "x_search",      "browser_search",
+                                          "live_search", "google_search", "google_maps"};
+    return std::ranges::any_of(names, [&](auto name) { return kind.find(name) != kind.npos; });
+}
+
+bool reads_pages(std::string_view kind)
+{
+    return kind.starts_with("web_fetch") || kind == "url_context" || kind == "visit_website";
+}
+
+/// Models that search by themselves: Perplexity's, Groq's compound systems, OpenAI's search models, and
+/// OpenRouter's suffix.
+std::int64_t own_searches(std::string_view model)
+{
+    const auto has = [&](std::string_view part) { return model.find(part) != model.npos; };
+    const bool searches = has("sonar") || model.ends_with(":online") || has("-search-") ||
+                          model.starts_with("compound") || has("groq/compound");
+    if (has("deep-research")) return research_searches;
+    return searches ? search_allowance : 0;
+}
+
+/// Whether caches are written only where the request says so; elsewhere the provider does it by itself.
+bool asks_for_cache_writes(wire w, std::string_view model)
+{
+    if (w != wire::anthropic_messages && w != wire::bedrock_converse && w != wire::bedrock_invoke)
+        return false;
+    const auto has = [&](std::string_view part) { return model.find(part) != model.npos; };
+    return has("claude") || has("anthropic") || has("nova");
 }
 
 class gatherer {
@@ -198,8 +86,27 @@ public:
         at.skip_space();
         if (at.done()) return false;
         if (at.peek() == '{') return walk_object(at, here);
-        if (at.peek() == '[') return here.elements ? walk_array(at, *here.elements) : at.skip_value();
+        if (at.peek() == '[') {
+            if (here.elements) return walk_array(at, *here.elements);
+            each(here, [this](const member& m) { prompts_ += m.what == meaning::prompt ? 1 : 0; });
+            return at.skip_value();
+        }
         return here.members.empty() ? at.skip_value() : read_scalar(at, here);
+    }
+
+    /// What only the whole body tells.
+    void finish()
+    {
+        prompts_ += token_ids_ ? 1 : 0;
+        out_.answers = std::min(out_.answers, most_answers / std::max<std::int64_t>(prompts_, 1)) *
+                       std::max<std::int64_t>(prompts_, 1);
+        if (out_.output) out_.output = std::max(*out_.output, more_bound_);
+        out_.input_elsewhere += input_bound_.value_or(kept_);
+        if (out_.searches != 0) add_searches(calls_ - out_.searches);
+        for (const std::string& further : out_.models)
+            add_searches(own_searches(further) - out_.searches);
+        add_searches(own_searches(model_) - out_.searches);
+        out_.writes_cache = out_.writes_cache || !asks_for_cache_writes(wire_, model_);
     }
 
 private:
@@ -213,6 +120,9 @@ private:
         });
         each(here, [this](const member& m) {
             if (m.what == meaning::tool && searches_) add_searches(uses_.value_or(search_allowance));
+            if (m.what == meaning::plugin && searches_)
+                add_searches(std::max(uses_.value_or(0), search_allowance));
+            if (m.what == meaning::sources && searches_) add_searches(uses_.value_or(source_allowance));
         });
         return whole;
     }
@@ -274,11 +184,23 @@ private:
             out_.input_elsewhere += file_allowance;
             break;
         case meaning::tool:
-            searches_ = false;
+        case meaning::plugin:
+        case meaning::sources:
+            searches_ = m.what == meaning::sources;
+            off_ = true;
             uses_.reset();
             break;
         case meaning::search:
             add_searches(search_allowance);
+            break;
+        case meaning::page:
+            out_.input_elsewhere += page_allowance;
+            break;
+        case meaning::stored_file:
+            out_.input_elsewhere += stored_file_allowance;
+            break;
+        case meaning::prompt:
+            ++prompts_;
             break;
         case meaning::cache:
             out_.writes_cache = true;
@@ -290,7 +212,7 @@ private:
     void scalar(const member& m, const json_scalar& value)
     {
         const bool text = value.kind == json_scalar::type::string;
-        const auto number = value.kind == json_scalar::type::number ? parse_count(value.text) : std::nullopt;
+        const auto number = count_in(value);
         switch (m.what) {
         case meaning::bound:
             // Two names for it: the larger one counts, since the provider reads either. Below zero (Ollama,
@@ -299,8 +221,30 @@ private:
             if (number) out_.output = std::max(out_.output.value_or(0), *number);
             if (endless_) out_.output.reset();
             break;
+        case meaning::more_bound:
+            if (number) more_bound_ = std::max(more_bound_, *number);
+            break;
         case meaning::answers:
-            if (number) out_.answers = std::clamp(*number, out_.answers, most_answers);
+            if (number || text)
+                out_.answers = std::clamp(number.value_or(unclear_answers), out_.answers, most_answers);
+            break;
+        case meaning::prompt:
+            if (text)
+                ++prompts_;
+            else
+                token_ids_ = true;  // one prompt, of all that stand here
+            break;
+        case meaning::input_bound:
+            if (number) input_bound_ = std::max(input_bound_.value_or(0), *number);
+            break;
+        case meaning::tier:
+            if (text && out_.tiers.size() < most_tiers) out_.tiers.emplace_back(value.text.substr(0, 64));
+            break;
+        case meaning::kept:
+            if (text && !value.text.empty()) kept_ += kept_allowance;
+            break;
+        case meaning::input_kind:
+            if (text && value.text == "item_reference") kept_ += item_allowance;
             break;
         case meaning::image:
             if (text && !value.text.starts_with("data:")) out_.input_elsewhere += image_allowance;
@@ -309,7 +253,20 @@ private:
             if (text && !value.text.starts_with("data:")) out_.input_elsewhere += file_allowance;
             break;
         case meaning::tool_kind:
-            searches_ = searches_ || (text && value.text.starts_with("web_search"));
+            if (!text) break;
+            searches_ = searches_ || is_search(value.text);
+            if (reads_pages(value.text)) out_.input_elsewhere += page_allowance;
+            if (value.text == "file_search") out_.input_elsewhere += stored_file_allowance;
+            break;
+        case meaning::plugin_name:
+            searches_ = searches_ || (text && value.text == "web");
+            break;
+        case meaning::sources_mode:
+            off_ = off_ && text && value.text == "off";  // of two, whichever a reader takes
+            searches_ = !off_;
+            break;
+        case meaning::tool_calls:
+            if (number) calls_ = std::max(calls_, *number);
             break;
         case meaning::tool_uses:
             if (number) uses_ = std::max(uses_.value_or(0), *number);
@@ -327,7 +284,11 @@ private:
                     static_cast<std::int64_t>(std::min<std::uint64_t>(value.length, 1U << 30U));
             break;
         case meaning::model:
-            if (text && out_.models.size() < 32) out_.models.emplace_back(value.text);
+            if (!text) break;
+            if (out_.models.size() < most_models)
+                out_.models.emplace_back(value.text);
+            else
+                out_.too_many_models = true;
             break;
         default:
             break;
@@ -339,7 +300,14 @@ private:
     request_demand& out_;
     std::string text_;  ///< of a string with escapes
     bool searches_ = false;
+    bool off_ = true;  ///< what asks for searches has said nothing else
     bool endless_ = false;
+    bool token_ids_ = false;  ///< a list of prompts holds a token's number
+    std::int64_t prompts_ = 0;
+    std::int64_t more_bound_ = 0;
+    std::int64_t kept_ = 0;
+    std::int64_t calls_ = 0;
+    std::optional<std::int64_t> input_bound_;
     std::optional<std::int64_t> uses_;
 };
 
@@ -349,7 +317,11 @@ request_demand demand_of(wire w, std::string_view model, std::string_view body)
 {
     request_demand out;
     json_cursor at{body};
-    gatherer(w, model, out).walk(at, table());
+    gatherer reader(w, model, out);
+    reader.walk(at, asked_members());
+    reader.finish();
+    const auto dearer = std::ranges::find_if(out.models, bills_pictures_dearer);
+    out.media = media_sum_of(w, dearer == out.models.end() ? model : std::string_view(*dearer), body);
     switch (w) {
     case wire::openai_embeddings:
     case wire::openai_moderations:

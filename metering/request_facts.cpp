@@ -31,6 +31,10 @@ enum member : std::size_t {
     member_service_tier,
     member_previous_response_id,  // from here on: references to what the provider keeps
     member_conversation,
+    member_previous_interaction_id,
+    member_previous_interaction_id_too,
+    member_cached_content,
+    member_cached_content_too,
     member_input_file_id,
     member_training_file,
     member_validation_file,
@@ -39,17 +43,18 @@ enum member : std::size_t {
     member_generation_config_too,
     member_inference_config,
     member_options,
+    member_extra_body,  // what is meant for Google alone, in OpenAI's form of a request
     member_count,
 };
 
 constexpr std::array<std::string_view, member_count> member_names = {
     // clang-format off
     "model", "stream", "background", "max_tokens", "max_completion_tokens", "max_output_tokens", "n", "best_of", "stream_options",
-    "service_tier", "previous_response_id", "conversation", "input_file_id", "training_file", "validation_file",
-    "generationConfig", "generation_config", "inferenceConfig", "options"
+    "service_tier", "previous_response_id", "conversation", "previous_interaction_id", "previousInteractionId", "cachedContent", "cached_content", "input_file_id", "training_file", "validation_file",
+    "generationConfig", "generation_config", "inferenceConfig", "options", "extra_body"
     // clang-format on
 };
-constexpr std::size_t longest_name = 21;
+constexpr std::size_t longest_name = 23;
 constexpr std::string_view include_usage_name = "include_usage";
 
 // Go's reader takes "Model" (and the two letters outside ASCII that fold to s and k) for "model".
@@ -108,7 +113,10 @@ public:
     request_facts run()
     {
         cursor_.skip_space();
-        if (cursor_.done() || cursor_.peek() != '{') return {};
+        if (cursor_.done() || cursor_.peek() != '{') {
+            facts_.unbroken_bytes = body_.size();  // who knows what it is to whom it is sent
+            return std::move(facts_);
+        }
         facts_.is_object = true;
         facts_.object_open = cursor_.offset();
         const auto spaces_before = cursor_.spaces();
@@ -120,6 +128,7 @@ public:
         facts_.complete = whole && !cursor_.faulty();
         // What could not be followed counts as text: an estimate must not shrink because the body is odd.
         facts_.blobs = cursor_.blobs();
+        facts_.unbroken_bytes = cursor_.blob_bytes();
         facts_.text_bytes =
             body_.size() - facts_.object_open - (cursor_.spaces() - spaces_before) - cursor_.blob_bytes();
         return std::move(facts_);
@@ -160,6 +169,7 @@ private:
     bool take_value(std::size_t which)
     {
         if (which == member_stream_options) return take_stream_options();
+        if (which == member_extra_body) return take_extra_body();
         if (which >= member_generation_config) return take_bounds();
         if (which >= member_previous_response_id) return take_reference();
         if (which == member_model || which == member_service_tier) {
@@ -203,6 +213,26 @@ private:
         decode_json_string(text.raw, longest_id, id);
         if (!id.empty()) facts_.builds_on.push_back(std::move(id));
         return true;
+    }
+
+    /// {"google": {"cached_content": …}}: https://ai.google.dev/gemini-api/docs/openai
+    bool take_extra_body()
+    {
+        if (cursor_.peek() != '{') return cursor_.skip_value();
+        return cursor_.read_members([this](const json_member& m) {
+            return comparable(m.key) == "google" ? take_cached_content() : cursor_.skip_value();
+        });
+    }
+
+    bool take_cached_content()
+    {
+        if (cursor_.peek() != '{') return cursor_.skip_value();
+        return cursor_.read_members([this](const json_member& m) {
+            const std::string_view name = comparable(m.key);
+            const bool reference = name == member_names[member_cached_content] ||
+                                   name == member_names[member_cached_content_too];
+            return reference ? take_reference() : cursor_.skip_value();
+        });
     }
 
     bool take_bounds()
@@ -294,7 +324,7 @@ std::int64_t estimate_input_tokens(const request_facts& facts) noexcept
 {
     // In this order nothing overflows for any body that fits into memory.
     return static_cast<std::int64_t>(facts.text_bytes / 2 + facts.text_bytes % 2) +
-           static_cast<std::int64_t>(facts.blobs) * tokens_a_blob;
+           static_cast<std::int64_t>(facts.blobs) * tokens_a_blob + facts.upload_tokens;
 }
 
 std::optional<body_edit> include_usage_edit(const request_facts& facts) noexcept

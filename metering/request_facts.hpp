@@ -32,14 +32,16 @@ struct request_facts {
     std::int64_t choices = 1;  ///< n, best_of: how many answers are asked for; at most 10^12
     std::string service_tier;  ///< as asked, at most 32 bytes
     /// Ids of what the request builds on and the provider keeps: previous_response_id, conversation (also as
-    /// an object's id), input_file_id, training_file, validation_file. Each at most 128 bytes; a longer one
-    /// is cut, and can then belong to nobody.
+    /// an object's id), previous_interaction_id, cachedContent, input_file_id, training_file,
+    /// validation_file. Each at most 128 bytes; a longer one is cut, and can then belong to nobody.
     std::vector<std::string> builds_on;
     /// Bytes of the body that can become input tokens: everything but whitespace between tokens, and blobs.
     std::uint64_t text_bytes = 0;
-    /// Strings of over 4 KiB of ASCII without whitespace or escapes (images, audio, files); left out of
-    /// text_bytes.
+    /// Strings of over 4 KiB of ASCII without whitespace or escapes: images, audio, files, or text that is
+    /// meant to look like them (request_media.hpp tells which). Left out of text_bytes.
     std::uint64_t blobs = 0;
+    std::uint64_t unbroken_bytes = 0;  ///< of the blobs, quotes included
+    std::int64_t upload_tokens = 0;    ///< what a form's files may cost at most
 
     /// stream_options.include_usage as asked: nullopt absent, else whether it is `true`.
     std::optional<bool> include_usage;
@@ -54,8 +56,8 @@ struct request_facts {
 
 request_facts scan_request(std::string_view body);
 
-/// Upper estimate of the input tokens of a body with these facts, used for reservations only, never for
-/// billing.
+/// The input tokens of a body with these facts, at a glance: for sessions without limits, where nothing hangs
+/// on it. most_input_tokens() (request_media.hpp) is the bound. Never for billing.
 std::int64_t estimate_input_tokens(const request_facts& facts) noexcept;
 
 /// An edit of the body: `insert` replaces the bytes [begin, end). Nothing else of the body changes

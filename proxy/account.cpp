@@ -58,7 +58,8 @@ void take_usage(exchange& x, metering::record& row, bool complete)
                                        .streamed = row.stream,
                                        .complete = complete,
                                        .request_body = x.facts.is_object ? x.body.view() : std::string_view(),
-                                       .counted_input = x.counted_input});
+                                       .counted_input = x.counted_input,
+                                       .kept_input = x.kept_input});
     row.counts = known.counts;
     row.source = known.source;
     if (row.source == metering::usage_source::none || row.source == metering::usage_source::estimated)
@@ -78,7 +79,8 @@ void take_unheard(exchange& x, metering::record& row, metering::outcome end)
         {}, {.format = row.format,
              .streamed = row.stream,
              .complete = false,
-             .request_body = x.facts.is_object ? x.body.view() : std::string_view()});
+             .request_body = x.facts.is_object ? x.body.view() : std::string_view(),
+             .kept_input = x.kept_input});
     row.counts = known.counts;
     row.source = known.source;
 }

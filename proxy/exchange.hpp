@@ -52,6 +52,8 @@ struct exchange {
     std::int64_t spoken_bytes = 0;  ///< of the text that is to be spoken; known also when the body has gone
     std::unique_ptr<metering::request_demand> asked;  ///< of a body that was read through beside the worker
     std::optional<metering::body_edit> edit;
+    std::int64_t kept_input = 0;    ///< tokens of the earlier answers that it builds on
+    std::int64_t kept_unknown = 0;  ///< those of them whose tokens nobody knows
 
     // what it means
     target where;

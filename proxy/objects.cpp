@@ -1,5 +1,6 @@
 #include "proxy/objects.hpp"
 
+#include "metering/numbers.hpp"
 #include "proxy/exchange.hpp"
 
 #include <boost/asio/post.hpp>
@@ -153,6 +154,11 @@ task<failure> check_objects(exchange& x)
             "session or account that made them).",
             {},
             0};
+    for (std::size_t i = in_path ? 1 : 0; i < found.size(); ++i) {
+        const auto tokens = found[i].maker.tokens;
+        if (tokens == 0) ++x.kept_unknown;
+        x.kept_input = metering::saturated_sum(x.kept_input, tokens);
+    }
     x.stored = std::move(found.front().usage);
     co_return failure{};
 }

@@ -1,6 +1,7 @@
 // Step 5: the body, bounded, and what must be known of it. JSON is scanned in one pass, never built into a
 // tree, never changed but for the one documented insertion. File uploads are not held: forward.cpp sends them
 // on as they come.
+#include "metering/media_kinds.hpp"
 #include "metering/numbers.hpp"
 #include "proxy/exchange.hpp"
 #include "proxy/http/chunked.hpp"
@@ -129,6 +130,33 @@ std::int64_t pictures_of(const exchange& x)
     return std::clamp<std::int64_t>(metering::parse_count(form.value).value_or(most), 1, most);
 }
 
+/// What a form's text and files may cost: sounds by their length, pictures by their size. A body that is no
+/// form is for the provider to judge, and a token a byte.
+void hold_form(exchange& x)
+{
+    const auto w = x.way->wire;
+    const auto kind =
+        w == metering::wire::openai_audio ? metering::media_kind::audio : metering::media_kind::image;
+    // Some readers take a file from a field that has no file's name.
+    const auto is_picture = [&](std::string_view name) {
+        return kind == metering::media_kind::image &&
+               (http::iequals(name.substr(0, 5), "image") || http::iequals(name, "mask"));
+    };
+    x.facts.text_bytes = 0;
+    const bool form =
+        http::each_form_part(x.head.get("content-type"), x.body.view(), [&](const http::form_part& part) {
+            x.facts.text_bytes += part.name.size() + 1;
+            if (part.is_file || is_picture(part.name))
+                x.facts.upload_tokens +=
+                    metering::media_tokens_of(w, x.facts.model, kind,
+                                              part.value.substr(0, metering::media_head), part.value.size())
+                        .most;
+            else
+                x.facts.text_bytes += part.value.size();
+        });
+    if (!form) x.facts.unbroken_bytes = x.body.size();
+}
+
 /// Some APIs take the same fields as JSON where others take a form.
 bool comes_as_json(const exchange& x)
 {
@@ -152,8 +180,7 @@ failure read_form(exchange& x)
         return {errc::bad_request, std::string("The form cannot be read: ") + form.why + '.', {}, 0};
     x.facts.model = std::move(form.value);
     x.facts.choices = pictures_of(x);
-    x.facts.text_bytes = 1024;
-    x.facts.blobs = 1;
+    hold_form(x);
     return {};
 }
 

@@ -3,10 +3,13 @@
 // the whole of it is held: nothing can pass a limit. Where it does not, a full hold would wall off small
 // budgets, so a request that does not fit takes all that is left, if that covers its input and a short
 // answer: spend can then pass the limit by that one request's answer, and nothing else is admitted meanwhile.
+#include "metering/numbers.hpp"
 #include "metering/request_demand.hpp"
 #include "proxy/reserving.hpp"
 
 #include <algorithm>
+#include <string>
+#include <string_view>
 #include <variant>
 
 namespace keyhole::proxy {
@@ -14,6 +17,31 @@ namespace {
 
 constexpr std::int64_t short_answer_tokens = 256;
 constexpr std::int64_t most_pages = 1000;  // that one document may have
+
+/// What an answer may be: tokens, and pages of a document, which only its reader counts.
+struct answer_size {
+    std::int64_t tokens = 0;
+    std::int64_t pages = 0;
+};
+
+/// Input tokens of the request's own bytes. Without limits nothing hangs on it, but that what a background
+/// answer used is booked by its bound until somebody looks at it.
+std::int64_t brought_by(const exchange& x, const metering::request_demand& asked, bool limited)
+{
+    if (limited) return metering::most_input_tokens(x.facts, asked.media);
+    if (!x.facts.background) return metering::estimate_input_tokens(x.facts);
+    return metering::most_input_tokens(x.facts,
+                                       metering::media_sum_of(x.way->wire, x.facts.model, x.body.view()));
+}
+
+/// The body is as its length says.
+bool readable(const exchange& x)
+{
+    return std::ranges::all_of(x.head.fields, [](const http::field& f) {
+        return !http::iequals(f.name, "content-encoding") || f.value.empty() ||
+               http::iequals(f.value, "identity");
+    });
+}
 
 failure check_model(const exchange& x)
 {
@@ -29,6 +57,60 @@ failure check_model(const exchange& x)
                 0};
     if (model.empty() && x.way->counts) return check_model_name(x, model);
     return {};
+}
+
+/// A document is billed by its pages, whatever its tokens cost.
+bool has_price(const exchange& x, std::string_view model)
+{
+    const auto* price = x.rt->prices->find(x.to->provider.name, model);
+    return price != nullptr &&
+           (x.way->wire != metering::wire::mistral_ocr || price->standard.web_search >= 0);
+}
+
+/// Any of them may answer, so each is allowed and has a price.
+failure check_fallbacks(const exchange& x, const metering::request_demand& asked, bool must_be_priced)
+{
+    if (asked.too_many_models)
+        return {errc::bad_request,
+                "The request names more than " + std::to_string(metering::most_models) + " further models.",
+                {},
+                0};
+    for (const auto& further : asked.models) {
+        if (auto f = check_model_name(x, further)) return f;
+        if (must_be_priced && !has_price(x, further)) return unpriced(further);
+    }
+    return {};
+}
+
+/// What the request uses at most, if that model reads so many tokens and answers with so many.
+metering::token_counts most_of(const exchange& x, const metering::request_demand& asked,
+                               std::string_view model, std::int64_t input, std::int64_t answer)
+{
+    const auto* price = x.rt->prices->find(x.to->provider.name, model);
+    if (price != nullptr && price->max_output_tokens > 0) answer = std::min(answer, price->max_output_tokens);
+    metering::token_counts most;
+    most.input = input;
+    if (__builtin_mul_overflow(answer, asked.answers, &most.output) || most.output > metering::largest_count)
+        most.output = metering::largest_count;
+    return most;
+}
+
+metering::demand demand_by(const exchange& x, const metering::request_demand& asked, std::string_view model,
+                           std::int64_t input, answer_size answer)
+{
+    const auto most = most_of(x, asked, model, input, answer.tokens);
+    metering::demand out;
+    out.tokens = most.total();
+    out.nano_usd = x.rt->prices->most(x.to->provider.name, model,
+                                      {.tiers = asked.tiers,
+                                       .input = most.input,
+                                       .output = most.output,
+                                       .searches = asked.searches + answer.pages,
+                                       .cache_write = asked.writes_cache,
+                                       .long_cache_write = asked.writes_long_cache,
+                                       .audio = asked.output_audio,
+                                       .image = asked.output_image});
+    return out;
 }
 
 }  // namespace
@@ -67,14 +149,9 @@ failure reserve(exchange& x)
 
     const auto& model = x.facts.model;
     const auto& rules = x.rt->settings->sessions;
-    const auto& provider = x.to->provider.name;
-    const auto& prices = *x.rt->prices;
-    const auto* price = prices.find(provider, model);
     auto& budget = *x.who->budget;
-    // A document is billed by its pages, which only its reader counts.
-    const bool by_page = route.wire == metering::wire::mistral_ocr;
-    const bool has_price = price != nullptr && (!by_page || price->standard.web_search >= 0);
-    if (!has_price && rules.refuse_unpriced && budget.limits_money()) return unpriced(model);
+    const bool must_be_priced = rules.refuse_unpriced && budget.limits_money();
+    if (must_be_priced && !has_price(x, model)) return unpriced(model);
 
     const auto now = metering::now_us();
     const auto left = budget.left(now);
@@ -91,37 +168,36 @@ failure reserve(exchange& x)
         asked.answers = std::clamp<std::int64_t>(x.facts.choices, 1, 128);
     } else if (x.facts.is_object && !x.facts.complete)
         asked.output.reset();  // more may stand behind the place where reading stopped
-    for (const auto& further : asked.models)
-        if (auto f = check_model_name(x, further)) return f;
+    if (auto f = check_fallbacks(x, asked, must_be_priced)) return f;
+    add_tiers(x, asked);
+
+    if (limited && !readable(x))
+        return {errc::bad_request,
+                "The request's body is compressed, so what it may cost cannot be told, and this session has "
+                "limits. Send it as it is, without a Content-Encoding.",
+                {},
+                0};
 
     const auto declared = asked.output.value_or(-1);
+    const bool by_page = route.wire == metering::wire::mistral_ocr;
     const bool bounded = !by_page && declared >= 0 && declared <= rules.reserve_output_tokens;
-    std::int64_t output = bounded ? declared : rules.reserve_output_tokens;
-    if (price != nullptr && price->max_output_tokens > 0) output = std::min(output, price->max_output_tokens);
-    const auto worst_for = [&](std::int64_t answer) {
-        metering::token_counts worst;
-        worst.input = metering::estimate_input_tokens(x.facts) + asked.input_elsewhere;
-        worst.output = answer * asked.answers;
-        return worst;
-    };
-    const auto need_for = [&](std::int64_t answer, std::int64_t pages) {
-        const auto worst = worst_for(answer);
-        metering::demand d;
-        d.tokens = worst.total();
-        d.nano_usd = prices.most(provider, model,
-                                 {.service_tier = x.facts.service_tier,
-                                  .input = worst.input,
-                                  .output = worst.output,
-                                  .searches = asked.searches + (by_page ? pages : 0),
-                                  .cache_write = asked.writes_cache,
-                                  .long_cache_write = asked.writes_long_cache,
-                                  .audio = asked.output_audio,
-                                  .image = asked.output_image});
-        return d;
+    const std::int64_t output = bounded ? declared : rules.reserve_output_tokens;
+    const auto brought = brought_by(x, asked, limited);
+    const auto input = brought + asked.input_elsewhere + asked.searches * metering::tokens_a_search +
+                       x.kept_input + x.kept_unknown * metering::kept_allowance;
+    const auto need_for = [&](std::int64_t tokens, std::int64_t pages) {
+        const answer_size answer{tokens, by_page ? pages : 0};
+        metering::demand most;
+        for (std::size_t i = 0; i <= asked.models.size(); ++i) {
+            const auto one = demand_by(x, asked, i == 0 ? model : asked.models[i - 1], input, answer);
+            most.nano_usd = std::max(most.nano_usd, one.nano_usd);
+            most.tokens = std::max(most.tokens, one.tokens);
+        }
+        return most;
     };
 
     auto need = need_for(output, most_pages);
-    x.bound = worst_for(output);
+    x.bound = most_of(x, asked, model, input, output);
     const auto least = bounded ? need : need_for(std::min(output, short_answer_tokens), 1);
     auto outcome = budget.reserve(need, now);
     if (std::holds_alternative<metering::refusal>(outcome) && !bounded) {

@@ -54,7 +54,11 @@ bounds bounds_of(exchange& x, failure& why)
         out.mixed = out.mixed || facts.model != out.model;
         metering::token_counts one;
         const auto asked = metering::demand_of(metering::wire::anthropic_messages, facts.model, params);
-        one.input = metering::estimate_input_tokens(facts) + asked.input_elsewhere;
+        auto& input = asked.writes_long_cache ? one.cache_write_1h
+                      : asked.writes_cache    ? one.cache_write_5m
+                                              : one.input;
+        input = metering::most_input_tokens(facts, asked.media) + asked.input_elsewhere +
+                asked.searches * metering::tokens_a_search;
         one.web_searches = asked.searches;
         one.output = std::min(asked.output.value_or(longest), most_output);
         if (const auto* price = prices.find(provider, facts.model); price && price->max_output_tokens > 0)
@@ -63,7 +67,7 @@ bounds bounds_of(exchange& x, failure& why)
         const auto plus = [](std::int64_t& sum, std::int64_t more) {
             if (__builtin_add_overflow(sum, more, &sum)) sum = INT64_MAX;
         };
-        plus(out.worst.input, one.input);
+        plus(out.worst.input, one.all_input());
         plus(out.worst.output, one.output);
         plus(out.need.nano_usd, cost);
         return true;

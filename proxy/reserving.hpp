@@ -20,6 +20,10 @@ failure unpriced(std::string_view model);
 /// Whether the session may use that model, by name; empty names are refused where only certain ones may be.
 failure check_model_name(const exchange& x, std::string_view model);
 
+/// The service tiers that a request asks for outside its body: by a header of the agent's that is sent on, or
+/// one that the operator adds (asked_tiers.cpp).
+void add_tiers(const exchange& x, metering::request_demand& asked);
+
 /// A batch is held at the sum of its requests' bounds.
 failure reserve_batch(exchange& x);
 

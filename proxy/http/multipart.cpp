@@ -9,6 +9,7 @@
 namespace keyhole::proxy::http {
 namespace {
 
+constexpr std::string_view form_type = "multipart/form-data";
 constexpr std::size_t longest_value = 256;
 constexpr std::size_t longest_boundary = 70;
 constexpr std::size_t most_parameters = 16;
@@ -116,6 +117,39 @@ std::optional<part> read_part_head(std::string_view head)
     return out;
 }
 
+/// The boundary with its dashes; empty: the content type names none plainly.
+std::string marker_of(std::string_view parameters_text)
+{
+    const auto all = read_parameters(parameters_text);
+    const auto boundary = all ? only(*all, "boundary") : std::nullopt;
+    if (!boundary || boundary->empty() || boundary->size() > longest_boundary) return {};
+    return "--" + std::string(*boundary);
+}
+
+/// Walks the parts; `take` says what is wrong with one, nullptr: nothing is. So does the walk.
+template <class Take>
+const char* walk_parts(std::string_view body, std::string_view marker, Take&& take)
+{
+    if (!body.starts_with(marker)) return "it does not begin with its boundary";
+    body.remove_prefix(marker.size());
+    while (!body.starts_with("--")) {
+        if (!body.starts_with("\r\n")) return "a boundary is not followed by a line's end";
+        body.remove_prefix(2);
+        const auto next = body.find(marker);
+        if (next == std::string_view::npos) return "its last boundary is missing";
+        if (next < 2 || body.substr(next - 2, 2) != "\r\n") return "its boundary also stands within a part";
+        const auto whole = body.substr(0, next - 2);
+        body.remove_prefix(next + marker.size());
+        const auto blank = whole.find("\r\n\r\n");
+        if (blank == std::string_view::npos) return "a part has no head";
+        const auto head = read_part_head(whole.substr(0, blank + 2));
+        if (!head) return "a part's head is not plainly written";
+        if (const char* why = take(*head, whole.substr(blank + 4))) return why;
+    }
+    body.remove_prefix(2);
+    return body.empty() || body == "\r\n" ? nullptr : "something follows its last boundary";
+}
+
 form_text unclear(const char* why)
 {
     return {form_text::verdict::unclear, {}, why};
@@ -125,45 +159,37 @@ form_text unclear(const char* why)
 
 form_text read_form_text(std::string_view content_type, std::string_view body, std::string_view name)
 {
-    constexpr std::string_view kind = "multipart/form-data";
-    if (!iequals(content_type.substr(0, kind.size()), kind)) {
+    if (!iequals(content_type.substr(0, form_type.size()), form_type)) {
         if (content_type.size() >= 10 && iequals(content_type.substr(0, 10), "multipart/"))
             return unclear("its content type is another kind of multipart");
         return {form_text::verdict::not_form, {}, nullptr};
     }
-    const auto all = read_parameters(content_type.substr(kind.size()));
-    const auto boundary = all ? only(*all, "boundary") : std::nullopt;
-    if (!boundary || boundary->empty() || boundary->size() > longest_boundary)
-        return unclear("its content type does not name one boundary plainly");
-    const std::string marker = "--" + std::string(*boundary);
+    const std::string marker = marker_of(content_type.substr(form_type.size()));
+    if (marker.empty()) return unclear("its content type does not name one boundary plainly");
 
     form_text out;
     bool seen = false;
-    if (!body.starts_with(marker)) return unclear("it does not begin with its boundary");
-    body.remove_prefix(marker.size());
-    while (!body.starts_with("--")) {
-        if (!body.starts_with("\r\n")) return unclear("a boundary is not followed by a line's end");
-        body.remove_prefix(2);
-        const auto next = body.find(marker);
-        if (next == std::string_view::npos) return unclear("its last boundary is missing");
-        if (next < 2 || body.substr(next - 2, 2) != "\r\n")
-            return unclear("its boundary also stands within a part");
-        const auto whole = body.substr(0, next - 2);
-        body.remove_prefix(next + marker.size());
-        const auto blank = whole.find("\r\n\r\n");
-        if (blank == std::string_view::npos) return unclear("a part has no head");
-        const auto head = read_part_head(whole.substr(0, blank + 2));
-        if (!head) return unclear("a part's head is not plainly written");
-        if (!iequals(head->name, name)) continue;
-        const auto value = whole.substr(blank + 4);
-        if (seen || head->name != name || head->is_file || head->encoded || value.size() > longest_value)
-            return unclear("a field that decides what the request may do is doubled or oddly written");
+    const char* why = walk_parts(body, marker, [&](const part& head, std::string_view value) -> const char* {
+        if (!iequals(head.name, name)) return nullptr;
+        if (seen || head.name != name || head.is_file || head.encoded || value.size() > longest_value)
+            return "a field that decides what the request may do is doubled or oddly written";
         seen = true;
         out.value = value;
-    }
-    body.remove_prefix(2);
-    if (!body.empty() && body != "\r\n") return unclear("something follows its last boundary");
-    return out;
+        return nullptr;
+    });
+    return why != nullptr ? unclear(why) : out;
+}
+
+bool each_form_part(std::string_view content_type, std::string_view body,
+                    const std::function<void(const form_part&)>& take)
+{
+    if (!iequals(content_type.substr(0, form_type.size()), form_type)) return false;
+    const std::string marker = marker_of(content_type.substr(form_type.size()));
+    if (marker.empty()) return false;
+    return walk_parts(body, marker, [&](const part& head, std::string_view value) -> const char* {
+               take({head.name, value, head.is_file});
+               return nullptr;
+           }) == nullptr;
 }
 
 }  // namespace keyhole::proxy::http

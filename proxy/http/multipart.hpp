@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -25,5 +26,14 @@ struct form_text {
 /// head that is folded, has no or two dispositions, or parameters that are not plainly written; a field whose
 /// name differs from `name` in letter case only, that comes twice, as a file, or transfer-encoded.
 form_text read_form_text(std::string_view content_type, std::string_view body, std::string_view name);
+
+struct form_part {
+    std::string_view name;
+    std::string_view value;
+    bool is_file = false;  ///< it has a file's name
+};
+/// Calls `take` for each part of a form that read_form_text() could read. False: it is none.
+bool each_form_part(std::string_view content_type, std::string_view body,
+                    const std::function<void(const form_part&)>& take);
 
 }  // namespace keyhole::proxy::http

@@ -1,15 +1,20 @@
 """BUDGET_HOLDS: what is held before a request leaves is what it may cost at most, whatever it says in whosever words; and what is billed has its price."""
 
+import base64
 import csv
+import gzip
 import io
 import json
 import os
 import select
+import struct
 import tempfile
+import threading
 import time
 import unittest
 import urllib.parse
 
+from harness import wait_until
 from scripted import World, http
 
 LONG = "arn:aws:bedrock:us-east-1:123456789012:custom-model/amazon.nova-micro-v1:0:128k/abcdefghijkl/very-long-name-of-a-team-and-project-0123456789"
@@ -28,6 +33,12 @@ provider = "openai"
 model = "gpt-image-1"
 input = "5"
 output = "40"
+[[model]]
+provider = "openai"
+model = "gpt-4o-transcribe"
+input = "2.50"
+output = "10"
+input_audio = "6"
 [[model]]
 provider = "openai"
 model = "gpt-4o-mini-tts"
@@ -128,6 +139,112 @@ class Bounds(unittest.TestCase):
         plain, short, long = cached(None), cached({"type": "ephemeral"}), cached({"type": "ephemeral", "ttl": "1h"})
         self.assertGreater(short, plain * 1.2)
         self.assertGreater(long, plain * 1.9)
+
+    def race(self, limit, path, answer, kind, body, count=12):
+        """Sends `count` at once, which all are let in or refused before the first is answered; the statuses, and what has been used in USD."""
+        session = self.world.keyhole.session(limits=[limit])
+        gate, let_in, statuses = threading.Event(), [], []
+
+        def wait_and_answer(connection):
+            let_in.append(1)
+            gate.wait(30)
+            connection.sendall(answer)
+        fields = [self.world.case(wait_and_answer), ("content-type", kind)]
+        agents = [threading.Thread(target=lambda: statuses.append(self.world.keyhole.call("POST", path, fields, body, session["token"]).status)) for _ in range(count)]
+        for agent in agents:
+            agent.start()
+        wait_until(lambda: len(let_in) + len(statuses) == count, 30, "all to be let in or refused")
+        gate.set()
+        for agent in agents:
+            agent.join()
+        self.assertLessEqual(set(statuses), {200, 402, 429})
+        return statuses, float(wait_until(lambda: (u := self.world.used(session)) and u["reserved"] == "0.00" and u, what="nothing reserved")["used"])
+
+    def test_text_without_a_blank_is_text(self):
+        """Half a token a byte, as "word_" has it, passes no limit, wherever it stands."""
+        text = "word_" * 8_000
+        usage = {"prompt_tokens": 20_000, "completion_tokens": 1, "total_tokens": 20_001}
+        answer = http({"id": "c", "model": "gpt-4o-mini", "choices": [], "usage": usage})
+        for content in (text, [{"type": "text", "text": text}], [{"type": "text", "text": "data:image/png;base64," + text}]):
+            body = json.dumps({"model": "gpt-4o-mini", "max_tokens": 1, "messages": [{"role": "user", "content": content}]}).encode()
+            statuses, used = self.race("usd=0.02", "/v1/chat/completions", answer, "application/json", body)
+            self.assertIn(200, statuses)
+            self.assertLess(statuses.count(200), 6)
+            self.assertLessEqual(used, 0.02)
+        for path, body in (("/v1/embeddings", {"model": "text-embedding-3-small", "input": ["word_" * 1600 for _ in range(4)]}),
+                           ("/v1/chat/completions", {"model": "m", "messages": [{"role": "assistant", "tool_calls": [{"function": {"arguments": json.dumps({"data": text})}}]}]})):
+            got, _ = self.world.ask("POST", path, answer, body, self.world.keyhole.token(limits=["tokens=8000"]))
+            self.assertEqual(got.status, 402, path)
+
+    def test_inline_media_are_held_by_their_kind(self):
+        def base64_of(head, size):
+            return base64.b64encode(head + bytes(size - len(head))).decode()
+        screen = base64_of(b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 1280, 800), 1 << 20)
+        sees = [{"type": "text", "text": "what is this"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64," + screen}}]
+        # A screenshot of a megabyte walls off no budget.
+        for model, tokens, status in (("gpt-4.1", 5_000, 200), ("gpt-4.1", 1_500, 402), ("gpt-4o-mini", 40_000, 402)):
+            body = {"model": model, "max_tokens": 10, "messages": [{"role": "user", "content": sees}]}
+            got, _ = self.world.ask("POST", "/v1/chat/completions", CHAT, body, self.world.keyhole.token(limits=[f"tokens={tokens}"]))
+            self.assertEqual(got.status, status, (model, tokens, got.body))
+        pdf = {"filename": "a.pdf", "file_data": "data:application/pdf;base64," + base64_of(b"%PDF-1.7", 2 << 20)}
+        self.assertGreaterEqual(self.chat(messages=[{"role": "user", "content": [{"type": "file", "file": pdf}]}]), 1_000_000 * 150)
+        generate = http({"modelVersion": "gemini-2.5-flash", "usageMetadata": {"promptTokenCount": 90_000, "candidatesTokenCount": 1, "totalTokenCount": 90_001}})
+        film = {"contents": [{"parts": [{"inlineData": {"mimeType": "video/mp4", "data": base64_of(b"0000ftypmp42", 1_500_000)}}]}], "generationConfig": {"maxOutputTokens": 1}}
+        got, _ = self.world.ask("POST", "/v1beta/models/gemini-2.5-flash:generateContent", generate, film, self.world.keyhole.token(limits=["tokens=50000"]))
+        self.assertEqual(got.status, 402)
+
+    def test_a_batchs_texts_and_pictures_are_held(self):
+        made = http({"id": "msgbatch_1", "type": "message_batch", "processing_status": "in_progress"})
+
+        def batch(content):
+            params = {"model": "claude", "max_tokens": 1, "messages": [{"role": "user", "content": content}]}
+            return {"requests": [{"custom_id": str(i), "params": params} for i in range(3)]}
+        got, _ = self.world.ask("POST", "/v1/messages/batches", made, batch("word_" * 8_000), self.world.keyhole.token(limits=["tokens=50000"]), ANTHROPIC)
+        self.assertEqual(got.status, 402)
+        picture = base64.b64encode(b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 1280, 800) + bytes(200_000)).decode()
+        source = {"type": "base64", "media_type": "image/png", "data": picture}
+        got, _ = self.world.ask("POST", "/v1/messages/batches", made, batch([{"type": "image", "source": source}]), self.world.keyhole.token(limits=["tokens=50000"]), ANTHROPIC)
+        self.assertEqual(got.status, 200, got.body)
+
+    def test_forms_are_held_by_what_they_upload(self):
+        def form(**parts):
+            out = b""
+            for name, value in parts.items():
+                file = f'; filename="{name}"' if isinstance(value, bytes) else ""
+                out += f'--B\r\ncontent-disposition: form-data; name="{name}"{file}\r\n\r\n'.encode() + (value if file else value.encode()) + b"\r\n"
+            return out + b"--B--\r\n"
+        usage = {"type": "tokens", "input_tokens": 12_000, "input_token_details": {"text_tokens": 0, "audio_tokens": 12_000}, "output_tokens": 10, "total_tokens": 12_010}
+        sound = form(model="gpt-4o-transcribe", file=b"\xff\xfb" * 400_000)  # at its slowest 1,000 seconds
+        for path in ("/v1/audio/transcriptions", "/v1/audio/translations"):
+            statuses, used = self.race("usd=0.5", path, http({"text": "x", "usage": usage}), "multipart/form-data; boundary=B", sound)
+            self.assertIn(200, statuses)
+            self.assertLess(statuses.count(200), 6)
+            self.assertLessEqual(used, 0.5)
+        picture = http({"created": 1, "data": [], "usage": {"input_tokens": 5, "output_tokens": 10, "total_tokens": 15}})
+        kind = [("content-type", "multipart/form-data; boundary=B")]
+
+        def edit(**parts):
+            fields = [self.world.case(picture), *kind]
+            got = self.world.keyhole.call("POST", "/v1/images/edits", fields, form(model="gpt-image-1", **parts), self.world.keyhole.token(limits=["usd=100"]))
+            return self.world.keyhole.row(got.get("x-keyhole-request-id"))["reserved_nano_usd"]
+        small = edit(prompt="x", image=b"GIF89a")
+        self.assertGreaterEqual(edit(prompt="word_" * 8_000, image=b"GIF89a"), small + 19_000 * 5_000)
+        self.assertGreaterEqual(edit(prompt="x", image=b"GIF89a", mask=b"GIF89a"), small + 16_000 * 5_000)
+
+    def test_a_compressed_request_is_refused_where_there_are_limits(self):
+        body = gzip.compress(json.dumps({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "a" * 100_000}]}).encode())
+        for limits, status in ((["tokens=100000"], 400), ([], 200)):
+            got, _ = self.world.ask("POST", "/v1/chat/completions", CHAT, body, self.world.keyhole.token(limits=limits), [("content-encoding", "gzip")])
+            self.assertEqual(got.status, status, got.body)
+
+    def test_an_input_that_nobody_reports_is_counted_in_its_script(self):
+        silent = http({"id": "c", "model": "gpt-4o-mini", "choices": [{"index": 0, "message": {"role": "assistant", "content": "yes"}}]})
+        picture = [{"type": "image_url", "image_url": {"url": "data:image/png;base64," + base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(3 << 20)).decode()}}]
+        for content, least, most in (("请把下面这段文字翻译成英文，并且总结要点。\n" * 1000, 12_000, 25_000), ("word_" * 20_000, 20_000, 60_000), ("word " * 20_000, 18_000, 22_000), (picture, 100, 3_000)):
+            body = json.dumps({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": content}]}, ensure_ascii=False).encode()
+            _, row = self.world.ask("POST", "/v1/chat/completions", silent, body, self.world.keyhole.token())
+            self.assertEqual(row["source"], "estimated")
+            self.assertTrue(least <= row["input"] <= most, (content[:10], row["input"]))
 
     def test_speech_is_estimated_by_what_is_spoken(self):
         sound = http(b"\xff\xfb" * 1000, "audio/mpeg")

@@ -78,6 +78,19 @@ class HangUp(BlackBox):
                 self.assertGreater(row["input"], 10_000)
                 self.assertGreater(row["cost_nano_usd"], 0)
 
+    def test_a_prompt_in_chinese_is_counted_when_its_agent_leaves(self):
+        """Three bytes a character, and no blanks for kilobytes."""
+        token = self.keyhole.token(gone_policy="cancel", limits=["usd=5"])
+        text = "请把下面这段文字翻译成英文，并且总结要点。\n" * 1000
+        with self.keyhole.client() as client:
+            client.request("POST", "/v1/chat/completions", [("x-demo", f"gate={uuid.uuid4().hex}@3")], chat_body(stream=True, text=text), token)
+            answer = client.answer()
+            wait_until(lambda: answer.body.count(b"\n\n") >= 2 or not answer.some(), 20, "the events before the gate")
+        row = self.keyhole.row(answer.get("x-keyhole-request-id"))
+        self.assertEqual((row["outcome"], row["source"]), ("agent_gone", "estimated"), row)
+        self.assertGreater(row["input"], 12_000)
+        self.assertLess(row["input"], 25_000)
+
     def test_a_long_stream_that_is_left_counts_its_prompt_as_a_short_one_does(self):
         # After a second the prompt has been counted and let go.
         token = self.keyhole.token(gone_policy="cancel")

@@ -1,8 +1,9 @@
 // links: keyhole_wires
 // What scan_request says against a reader that builds the whole tree: it accepts no more, and its edit asks
-// for usage.
+// for usage. Media stand within the body, each byte of it in one.
 #include "metering/estimate.hpp"
 #include "metering/request_facts.hpp"
+#include "metering/request_media.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -26,6 +27,15 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     require(facts.text_bytes <= size && facts.model.size() <= 256 && facts.service_tier.size() <= 32);
     require(estimate_input_tokens(facts) >= 0);
     require(estimate_input(wire::anthropic_messages, body) >= 0);
+    for (auto w = wire::none; w <= last_wire; w = static_cast<wire>(static_cast<int>(w) + 1)) {
+        std::size_t inside = 0;
+        each_media(w, {}, body, [&](const media_part& part) {
+            require(part.begin + part.size <= size && part.tokens.most >= 0 && part.tokens.likely >= 0);
+            inside += part.size;
+        });
+        require(inside <= size);
+        require(most_input_tokens(facts, media_sum_of(w, {}, body)) >= 0);
+    }
     const auto edit = include_usage_edit(facts);
 
     const auto tree = nlohmann::json::parse(body, nullptr, false);

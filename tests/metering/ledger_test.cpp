@@ -288,6 +288,29 @@ TEST(Ledger, EVERY_REQUEST_ONE_ROW_AnEstimateIsGivenUpWithTheRowThatHoldsTheTrut
     }
 }
 
+TEST(Ledger, TellsWhatAnAnswerHoldsToThoseThatBuildOnIt)
+{
+    books_on_disk b;
+    std::mt19937 random(9);
+    const auto row = [&](std::int64_t input, std::int64_t output) {
+        record r = random_record(random, now_us());
+        r.answer_id = "resp_built_on";
+        r.format = wire::openai_responses;
+        r.counts = {.input = input, .output = output};
+        return r;
+    };
+    EXPECT_EQ(b.books.made_by("resp_built_on").tokens, 0);
+    b.add(row(0, 0));  // made in the background
+    b.add(row(700, 20));
+    EXPECT_EQ(b.books.made_by("resp_built_on").tokens, 720) << "whether committed or still waiting";
+    ASSERT_TRUE(b.books.flush(10));
+    b.add(row(0, 0));  // looked at again
+    EXPECT_EQ(b.books.made_by("resp_built_on").tokens, 720);
+    ASSERT_TRUE(b.books.flush(10));
+    EXPECT_EQ(b.books.made_by("resp_built_on").tokens, 720);
+    EXPECT_EQ(b.books.made_by("resp_of_nobody").tokens, 0);
+}
+
 TEST(Ledger, BillsARetrievedAnswerOnce)
 {
     books_on_disk b;

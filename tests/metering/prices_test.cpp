@@ -201,8 +201,14 @@ TEST(Prices, TheMostIsAtTheDearestRatesThatMayApply)
         "text");
     using worst = price_table::worst_case;
     EXPECT_EQ(t.most("p", "m", worst{.input = 10, .output = 1}), 12'000);
-    EXPECT_EQ(t.most("p", "m", worst{.service_tier = "flex", .input = 10, .output = 1}), 12'000);
-    EXPECT_EQ(t.most("p", "m", worst{.service_tier = "Priority", .input = 10, .output = 1}), 56'000);
+    const auto asked = [&](std::vector<std::string> tiers) {
+        return t.most("p", "m", worst{.tiers = tiers, .input = 10, .output = 1});
+    };
+    EXPECT_EQ(asked({"flex"}), 12'000);
+    EXPECT_EQ(asked({"Priority"}), 56'000);
+    EXPECT_EQ(asked({"auto", "SERVICE_TIER_PRIORITY"}), 56'000);
+    EXPECT_EQ(asked({"no tier of this model: any of them"}), 56'000);
+    EXPECT_EQ(asked({"default", "", "batch"}), 12'000);
     EXPECT_EQ(t.most("p", "m", worst{.input = 10, .output = 1, .cache_write = true}), 32'000);
     EXPECT_EQ(t.most("p", "m", worst{.input = 10, .output = 1, .long_cache_write = true}), 42'000);
     EXPECT_EQ(t.most("p", "m", worst{.input = 10, .output = 1, .audio = true}), 19'000);

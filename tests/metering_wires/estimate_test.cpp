@@ -71,11 +71,48 @@ TEST(Estimate, InputIsTheRequestsTextsNotItsFrame)
     const std::string_view body =
         R"({"model":"a-long-model-name-that-no-model-reads","messages":[{"role":"user","content":"say hi to the lantern"}]})";
     EXPECT_EQ(input(body), 9);
-    const std::string picture(9000, 'A');
-    EXPECT_LT(input(R"({"messages":[{"content":")" + picture + R"("}]})"), 10);
     EXPECT_EQ(input(""), 0);
-    EXPECT_EQ(input("{\"a"), 0);
+    EXPECT_EQ(input("{\"a"), 1);
+    EXPECT_EQ(input(R"({"input":[[101,7592],[2088 , 102]]})"), 5) << "tokens by their ids";
+    EXPECT_GT(input(R"({"status":")" + std::string(3000, 'a') + "\"}"), 500) << "no label is as long";
     EXPECT_GT(estimate_input(wire::anthropic_messages, R"({"tools":[]})"), 300);
+}
+
+TEST(Estimate, LongTextIsTextInEveryScriptAndMediaOnlyWhereTheyAreCarried)
+{
+    const auto said = [](const std::string& content) {
+        return estimate_input(wire::openai_chat, R"({"messages":[{"content":)" + content + "}]}");
+    };
+    std::string chinese;
+    std::string unbroken;
+    for (int i = 0; i < 5000; ++i) {
+        chinese += "\xE8\xAF\xB7\xE6\x8A\x8A";  // two characters
+        unbroken += "word_";
+    }
+    EXPECT_NEAR(static_cast<double>(said('"' + chinese + '"')), 8000, 100);
+    EXPECT_GE(said('"' + unbroken + '"'), 5000);
+
+    const std::string picture = R"("data:image\/png;base64,iVBORw0KGgo)" + std::string(4U << 20U, 'A') + '"';
+    EXPECT_GT(said(picture), 100'000);
+    const auto seen = said(R"([{"image_url":{"url":)" + picture + "}}]");
+    EXPECT_GT(seen, 100);
+    EXPECT_LT(seen, 3000);
+    // What stands behind it counts.
+    EXPECT_NEAR(static_cast<double>(
+                    said(R"([{"image_url":{"url":)" + picture + R"(}},{"text":")" + chinese + "\"}]") - seen),
+                8000, 100);
+}
+
+TEST(Estimate, VeryLongTextCountsAsItsFirstMegabyte)
+{
+    std::string chinese = R"({"messages":[{"content":")";
+    while (chinese.size() < (3U << 20U))
+        chinese += "\xE8\xAF\xB7\xE6\x8A\x8A";
+    const double expected = static_cast<double>(chinese.size()) / 3 * 0.8;
+    EXPECT_NEAR(static_cast<double>(estimate_input(wire::openai_chat, chinese + "\"}]}")), expected,
+                expected / 100);
+    EXPECT_NEAR(static_cast<double>(estimate_input(wire::openai_chat, chinese)), expected, expected / 100)
+        << "though it does not end";
 }
 
 TEST(BestKnown, ACutStreamKeepsWhatTheProviderSaidAndMarksWhatItDidNot)

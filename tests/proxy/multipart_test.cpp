@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <vector>
 
 namespace keyhole::proxy::http {
 namespace {
@@ -21,6 +22,18 @@ const std::string file = part("Content-Disposition: form-data; name=\"file\"; fi
                               std::string("RIFF\0\r\n\r\n--", 12));
 const std::string end = "--B--\r\n";
 const std::string type = "multipart/form-data; boundary=B";
+
+TEST(Form, ItsPartsAreSeenWithTheirFiles)
+{
+    std::vector<std::string> seen;
+    const auto see = [&](const form_part& p) {
+        seen.push_back(std::string(p.name) + (p.is_file ? "*" : "") + std::to_string(p.value.size()));
+    };
+    EXPECT_TRUE(each_form_part(type, model + file + end, see));
+    EXPECT_EQ(seen, (std::vector<std::string>{"model9", "file*12"}));
+    EXPECT_FALSE(each_form_part("application/json", "{}", see));
+    EXPECT_FALSE(each_form_part(type, model + file, see)) << "its end is missing";
+}
 
 TEST(Form, IsReadAsTheSdksWriteIt)
 {

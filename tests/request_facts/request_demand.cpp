@@ -68,6 +68,14 @@ TEST(RequestDemand, WhatStandsElsewhereIsHeldWithAnAllowance)
         file_allowance);
 }
 
+TEST(RequestDemand, PicturesCountAsTheDearestModelThatMayAnswerBillsThem)
+{
+    const std::string body =
+        R"({"messages":[{"content":[{"image_url":{"url":"data:image/gif;base64,R0lGODlhAQABAAAAACw="}}]}],"models":["a"])";
+    EXPECT_EQ(demand_of(wire::openai_chat, "m", body + "}").media.most, 16'400);
+    EXPECT_EQ(demand_of(wire::openai_chat, "m", body + R"(,"models":["gpt-4o-mini"]})").media.most, 48'200);
+}
+
 TEST(RequestDemand, ServersSearchesAreCountedByTool)
 {
     EXPECT_EQ(

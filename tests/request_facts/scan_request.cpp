@@ -52,6 +52,15 @@ TEST(ScanRequest, NO_WAY_AROUND_NamesWhatTheRequestBuildsOn)
     EXPECT_EQ(of(R"({"previous_response_id":"resp_1","conversation":"conv_1"})"), (ids{"resp_1", "conv_1"}));
     EXPECT_EQ(of(R"({"previous\u005fresponse_id":"resp\u005f1"})"), ids{"resp_1"});
     EXPECT_EQ(of(R"({"conversation":{"x":[{"id":"no"}],"id":"conv_1"}})"), ids{"conv_1"});
+    EXPECT_EQ(of(R"({"previous_interaction_id":"int_1","cachedContent":"cachedContents/a"})"),
+              (ids{"int_1", "cachedContents/a"}));
+    EXPECT_EQ(of(R"({"previousInteractionId":"int_1","cached_content":"cachedContents/a"})"),
+              (ids{"int_1", "cachedContents/a"}));
+    EXPECT_EQ(
+        of(R"({"extra_body":{"x":1,"google":{"cached\u005fcontent":"c"},"google":{"cachedContent":"d"}}})"),
+        (ids{"c", "d"}));
+    EXPECT_EQ(of(R"({"extra_body":[{"google":{"cached_content":"c"}}],"google":{"cached_content":"c"}})"),
+              ids{});
     EXPECT_EQ(of(R"({"input_file_id":"a","training_file":"b","validation_file":"c"})"), (ids{"a", "b", "c"}));
     EXPECT_EQ(
         of(R"({"previous_response_id":null,"conversation":7,"input":{"previous_response_id":"nested"}})"),
@@ -278,6 +287,7 @@ TEST(ScanRequest, CountsTextAndLeavesBlobsOut)
     const auto blob = with(std::string(4097, 'A'));
     EXPECT_EQ(blob.blobs, 1U);
     EXPECT_EQ(blob.text_bytes, 6U);
+    EXPECT_EQ(blob.unbroken_bytes, 4099U);
     EXPECT_EQ(with(repeated("ab+\\/", 2000)).blobs, 1U);
 
     // Long strings of text: a space anywhere, escaped whitespace, quotes, or a script that does without
@@ -294,6 +304,7 @@ TEST(ScanRequest, CountsTextAndLeavesBlobsOut)
         scan_request("{\"m\":[\"" + std::string(9000, 'A') + "\",\"" + std::string(9000, 'B') + "\"]}");
     EXPECT_EQ(two.blobs, 2U);
     EXPECT_EQ(two.text_bytes, 9U);
+    EXPECT_EQ(two.unbroken_bytes, 18004U);
     EXPECT_EQ(estimate_input_tokens(two), 5 + 4000);
 }
 
