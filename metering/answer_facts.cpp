@@ -18,10 +18,27 @@ constexpr std::uint32_t counted_bits =
     usage_numbers::bit(quantity::output) | usage_numbers::bit(quantity::reasoning) |
     usage_numbers::bit(quantity::input_image);
 
+bool counts_parts(const usage_numbers& numbers) noexcept
+{
+    return (numbers.present & counted_bits) != 0;
+}
+
 bool counts_something(const usage_numbers& numbers, const usage_shape& shape) noexcept
 {
-    if ((numbers.present & counted_bits) != 0) return true;
-    return shape.rule.lone_total_is_input && numbers.has(quantity::total);
+    return counts_parts(numbers) || (shape.rule.lone_total_is_input && numbers.has(quantity::total)) ||
+           (shape.rule.by_the_piece && numbers.has(quantity::web_searches));
+}
+
+/// How much a usage object knows. One object may be read by two shapes, of which one finds no name but the
+/// total's, or only the zeros that a host fills the names with that it does not use.
+int weight_of(const usage_numbers& numbers) noexcept
+{
+    if (!counts_parts(numbers)) return 1;
+    for (std::size_t i = 0; i < quantity_count; ++i) {
+        const auto q = static_cast<quantity>(i);
+        if ((usage_numbers::bit(q) & counted_bits) != 0 && numbers[q] != 0) return 3;
+    }
+    return 2;
 }
 
 char lower(char c) noexcept
@@ -103,14 +120,17 @@ void answer_facts::spoil(slot& s) noexcept
     reading_.counts = {};
 }
 
-/// Gemini speaks OpenAI's API on paths that say nothing of it, through gateways, too; its model's name does.
+/// Google's models speak OpenAI's API on paths that say nothing of it, through gateways, too; the name of the
+/// model that answers does. One that says no name is taken for theirs: nobody else's leave it out.
 containment answer_facts::rule_for(const usage_shape& shape) const
 {
     containment rule = shape.rule;
+    if (!rule.total_decides) return rule;
     const std::string_view name = std::string_view{reading_.model}.substr(reading_.model.rfind('/') + 1);
-    constexpr std::string_view gemini = "gemini";
-    rule.total_holds_thinking =
-        rule.total_decides && equal_without_case(name.substr(0, gemini.size()), gemini);
+    constexpr std::string_view families[] = {"gemini", "gemma", "learnlm"};
+    rule.total_holds_thinking = name.empty() || std::ranges::any_of(families, [&](std::string_view family) {
+                                    return equal_without_case(name.substr(0, family.size()), family);
+                                });
     return rule;
 }
 
@@ -118,7 +138,8 @@ bool answer_facts::has_usage() const noexcept
 {
     if (status_ >= 400) return false;
     const bool in_head = header_counts_ && (header_counts_->present & counted_bits) != 0;
-    return in_head || std::ranges::any_of(slots_, [](const slot& s) { return s.counts(); });
+    return in_head || std::ranges::any_of(
+                          slots_, [](const slot& s) { return s.counts() && !s.shape->rule.by_the_piece; });
 }
 
 bool answer_facts::needs_terminal() const noexcept
@@ -149,6 +170,11 @@ void answer_facts::on_piece(path_id id, std::string_view piece)
     for (const path_action& action : wire_.actions[id]) {
         if (action.what == kind::text) text(action.rank, piece);
     }
+}
+
+bool answer_facts::wants_pieces() const
+{
+    return texts_ == texts_counted::all || !reading_.terminal || !has_usage();
 }
 
 /// Some hosts send a text twice, as deltas and whole: the place of the lowest rank counts.
@@ -394,8 +420,9 @@ void answer_facts::commit(const usage_place& place, const usage_numbers& numbers
     changed_ = true;
     switch (place.how) {
     case merging::replace:
-        // An object without any count ({"trafficType": …}) is no news.
+        // An object without any count ({"trafficType": …}) is no news, nor is a total beside known parts.
         if (!counts_something(numbers, *place.shape)) return;
+        if (s.counts() && counts_parts(s.numbers) && !counts_parts(numbers)) return;
         s.numbers = numbers;
         s.shape = place.shape;
         s.spoiled = false;
@@ -426,15 +453,23 @@ const reading& answer_facts::settle()
     changed_ = false;
     if (status_ >= 400) return reading_;
     const slot* best = nullptr;
+    int best_weight = 0;
     const slot* parts = nullptr;
     for (const usage_place& place : rules_.usages) {
         if (slots_.empty()) break;
         const slot& s = slots_[place.slot];
         if (!s.counts()) continue;
-        if (place.how == merging::beyond)
+        if (place.how == merging::beyond) {
             parts = &s;
-        else if (best == nullptr || place.slot < static_cast<std::size_t>(best - slots_.data()))
+            continue;
+        }
+        const int weight = weight_of(s.numbers);
+        if (best == nullptr || weight > best_weight ||
+            (weight == best_weight && place.slot < static_cast<std::size_t>(best - slots_.data())))
+        {
             best = &s;
+            best_weight = weight;
+        }
     }
     if (best == nullptr) {
         if (header_counts_) {

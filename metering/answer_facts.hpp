@@ -32,6 +32,7 @@ public:
     }
     /// The body is one JSON text, no stream: its end is the answer's.
     void one_body() noexcept { one_body_ = true; }
+    void count_texts(texts_counted which) noexcept { texts_ = which; }
 
     bool has_usage() const noexcept;
     bool needs_terminal() const noexcept;
@@ -49,6 +50,7 @@ public:
     void on_end(path_id id) override;
     void on_scalar(path_id id, const json_scalar& value) override;
     void on_piece(path_id id, std::string_view piece) override;
+    bool wants_pieces() const override;
 
 private:
     struct staged {
@@ -93,6 +95,7 @@ private:
     std::int64_t pending_searches_ = 0;
     std::int64_t searches_ = 0;  ///< that the answer lists as items
     bool one_body_ = false;
+    texts_counted texts_ = texts_counted::all;
     bool quick_ = false;       ///< the tier was told as a speed
     bool opening_ = false;     ///< an event that announces an item, before it has content
     bool unfinished_ = false;  ///< a record said that more follows

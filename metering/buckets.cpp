@@ -45,7 +45,7 @@ token_counts buckets_of(const usage_numbers& numbers, const containment& rule) n
             input += audio;
         else if (read + written > 0 && total == input + output + read + written)
             input += read + written;
-        else if (rule.total_holds_thinking && total > input + output)
+        else if (rule.total_holds_thinking && numbers.has(quantity::input) && total > input + output)
             output = total - input;
     }
     if (rule.cache_beside_input) input += read + written;

@@ -76,6 +76,24 @@ inline const char* find_string_stop(const char* p, const char* end) noexcept
 #endif
 }
 
+/// The first control character (DEL is one) in [p, end), or end.
+inline const char* find_control(const char* p, const char* end) noexcept
+{
+    const auto plain = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
+#if defined(__SSE2__)
+    return detail::scan(
+        p, end,
+        [](__m128i block) {
+            const __m128i last_control = _mm_set1_epi8(0x1f);
+            return _mm_or_si128(_mm_cmpeq_epi8(_mm_max_epu8(block, last_control), last_control),
+                                _mm_cmpeq_epi8(block, _mm_set1_epi8(0x7f)));
+        },
+        plain);
+#else
+    return detail::scan(p, end, plain);
+#endif
+}
+
 /// The first byte in [p, end) that is no ASCII letter, or end.
 inline const char* find_no_letter(const char* p, const char* end) noexcept
 {

@@ -179,4 +179,28 @@ std::int64_t estimate_input(wire w, std::string_view body)
     return static_cast<std::int64_t>(tokens) + shown;
 }
 
+std::int64_t rough_input(std::uint64_t text_bytes) noexcept
+{
+    return static_cast<std::int64_t>(text_bytes / 4);
+}
+
+std::int64_t sampled_input(std::string_view body, std::uint64_t text_bytes) noexcept
+{
+    constexpr std::size_t samples = 4;
+    constexpr std::size_t piece = 256;
+    const std::size_t stride = std::max(body.size() / samples, piece);
+    token_counter counter;
+    std::size_t read = 0;
+    for (std::size_t i = 0; i < samples; ++i) {
+        const std::size_t at = i * stride + (stride - piece) / 2;
+        if (at >= body.size()) break;
+        const auto sample = body.substr(at, piece);
+        counter.add(sample);
+        counter.end();
+        read += sample.size();
+    }
+    // Of texts that fit into memory: nothing overflows.
+    return read == 0 ? 0 : static_cast<std::int64_t>(counter.millitokens() * (text_bytes / one + 1) / read);
+}
+
 }  // namespace keyhole::metering

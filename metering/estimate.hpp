@@ -34,4 +34,10 @@ std::int64_t estimate_output(wire w, const written_text& text, bool streamed) no
 /// rows that need it.
 std::int64_t estimate_input(wire w, std::string_view body);
 
+/// The same without a look at the body: `text_bytes` of it can become tokens (request_facts).
+std::int64_t rough_input(std::uint64_t text_bytes) noexcept;
+
+/// The same from a few pieces of the body, at a cost that does not grow with it.
+std::int64_t sampled_input(std::string_view body, std::uint64_t text_bytes) noexcept;
+
 }  // namespace keyhole::metering

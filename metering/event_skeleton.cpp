@@ -363,53 +363,60 @@ std::size_t event_skeleton::place_in_event(const values& open, std::size_t in_fo
 
 void event_skeleton::report(const values& open, json_reader& reader, json_sink& sink, bool again) const
 {
-    for (const reported& r : again ? news_ : reports_) {
-        switch (r.what) {
-        case report_kind::begin:
-            sink.on_begin(r.id);
-            break;
-        case report_kind::end:
-            sink.on_end(r.id);
-            break;
-        case report_kind::text: {
-            const value& v = values_[r.value];
-            if (!v.open) {
-                if (v.escaped)
-                    reader.report_escaped(r.id, bytes_of(v));
-                else
-                    report_text(sink, r.id, bytes_of(v), r.pieces);
-                break;
-            }
-            const json_string& text = open[r.value];
-            if (text.escaped)
-                reader.report_escaped(r.id, text.raw);
-            else
-                report_text(sink, r.id, text.raw, r.pieces);
-            break;
-        }
-        case report_kind::number: {
-            const value& v = values_[r.value];
-            json_scalar number;
-            number.kind = json_scalar::type::number;
-            number.text = v.open ? open[r.value].raw : bytes_of(v);
-            sink.on_scalar(r.id, number);
-            break;
-        }
-        case report_kind::word: {
-            json_scalar word;
-            word.kind = r.word;
-            word.truth = r.truth;
-            word.text = r.word == json_scalar::type::null ? "null" : r.truth ? "true" : "false";
-            sink.on_scalar(r.id, word);
-            break;
-        }
-        case report_kind::document_end:
-            sink.on_document_end(r.truth);
-            break;
-        case report_kind::value_end:
-            sink.on_value_end();
-            break;
-        }
+    for (const reported& r : again ? news_ : reports_)
+        tell(r, open, reader, sink);
+}
+
+void event_skeleton::report_pieces_last(const values& open, json_reader& reader, json_sink& sink) const
+{
+    for (const reported& r : reports_)
+        if (!r.pieces) tell(r, open, reader, sink);
+    if (!sink.wants_pieces()) return;
+    for (const reported& r : reports_)
+        if (r.pieces) tell(r, open, reader, sink);
+}
+
+void event_skeleton::tell(const reported& r, const values& open, json_reader& reader, json_sink& sink) const
+{
+    switch (r.what) {
+    case report_kind::begin:
+        sink.on_begin(r.id);
+        break;
+    case report_kind::end:
+        sink.on_end(r.id);
+        break;
+    case report_kind::text: {
+        const value& v = values_[r.value];
+        const json_string text =
+            v.open ? open[r.value] : json_string{.raw = bytes_of(v), .escaped = v.escaped};
+        if (text.escaped)
+            reader.report_escaped(r.id, text.raw);
+        else
+            report_text(sink, r.id, text.raw, r.pieces);
+        break;
+    }
+    case report_kind::number: {
+        const value& v = values_[r.value];
+        json_scalar number;
+        number.kind = json_scalar::type::number;
+        number.text = v.open ? open[r.value].raw : bytes_of(v);
+        sink.on_scalar(r.id, number);
+        break;
+    }
+    case report_kind::word: {
+        json_scalar word;
+        word.kind = r.word;
+        word.truth = r.truth;
+        word.text = r.word == json_scalar::type::null ? "null" : r.truth ? "true" : "false";
+        sink.on_scalar(r.id, word);
+        break;
+    }
+    case report_kind::document_end:
+        sink.on_document_end(r.truth);
+        break;
+    case report_kind::value_end:
+        sink.on_value_end();
+        break;
     }
 }
 

@@ -44,6 +44,8 @@ public:
     /// matched. `again`: the document before was reported by this form, too, so that what is fixed at steady
     /// paths has nothing to say.
     void report(const values& open, json_reader& reader, json_sink& sink, bool again = false) const;
+    /// The same, but strings that are reported by pieces come last, and only where the sink wants them then.
+    void report_pieces_last(const values& open, json_reader& reader, json_sink& sink) const;
 
     /// Where a fixed byte of an event that matched stands among what is fixed, and the other way round.
     std::size_t place_in_form(const values& open, std::size_t in_event) const noexcept;
@@ -85,6 +87,7 @@ private:
                                             const path_tree& tree);
 
     void lay_out();
+    void tell(const reported& r, const values& open, json_reader& reader, json_sink& sink) const;
     std::string_view bytes_of(const value& v) const noexcept
     {
         return std::string_view{text_}.substr(v.at, v.size);

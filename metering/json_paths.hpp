@@ -32,6 +32,8 @@ public:
     virtual void on_end(path_id) {}
     virtual void on_scalar(path_id, const json_scalar&) = 0;
     virtual void on_piece(path_id, std::string_view) {}
+    /// Whether the strings of a document matter that are reported by pieces, once all else of it was said.
+    virtual bool wants_pieces() const { return true; }
 };
 
 inline constexpr std::size_t longest_reported_text = 256;

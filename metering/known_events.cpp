@@ -32,21 +32,37 @@ known_events& known_events::documents_of(wire w)
     return of(all, w);
 }
 
-std::size_t known_events::take(std::string_view bytes, json_reader& reader, json_sink& sink,
-                               std::uint32_t& last)
+template <class Report>
+std::size_t known_events::recognise(std::string_view bytes, Report&& report)
 {
     for (std::size_t i = 0; i < forms_.size(); ++i) {
         const event_skeleton& form = forms_[i];
         const std::size_t size = form.match(bytes, open_);
         if (size == 0) continue;
-        form.report(open_, reader, sink, form.serial() == last);
-        last = form.serial();
+        report(form);
         if (i != 0) std::swap(forms_[i], forms_[i - 1]);
         lessons_.recognised();
         return size;
     }
-    last = 0;
     return 0;
+}
+
+std::size_t known_events::take(std::string_view bytes, json_reader& reader, json_sink& sink,
+                               std::uint32_t& last)
+{
+    std::uint32_t taken = 0;
+    const std::size_t size = recognise(bytes, [&](const event_skeleton& form) {
+        taken = form.serial();
+        form.report(open_, reader, sink, taken == last);
+    });
+    last = taken;
+    return size;
+}
+
+std::size_t known_events::take_body(std::string_view bytes, json_reader& reader, json_sink& sink)
+{
+    return recognise(bytes,
+                     [&](const event_skeleton& form) { form.report_pieces_last(open_, reader, sink); });
 }
 
 void known_events::learn_event(std::string_view event, const path_tree& tree)

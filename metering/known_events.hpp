@@ -26,12 +26,18 @@ public:
     /// sink, would have, and returns its size. 0: it must be read. `last`: the form of the document before,
     /// as take() left it; 0: there is none, or none that is known.
     std::size_t take(std::string_view bytes, json_reader& reader, json_sink& sink, std::uint32_t& last);
+    /// The same of a body that is one document; what is reported by pieces comes last, if the sink wants it
+    /// then.
+    std::size_t take_body(std::string_view bytes, json_reader& reader, json_sink& sink);
 
     /// What take() did not know, from its first to its last byte.
     void learn_event(std::string_view event, const path_tree& tree);
     void learn_document(std::string_view text, const path_tree& tree);
 
 private:
+    /// Calls report(form) where one fits; open_ has what the bytes hold.
+    template <class Report>
+    std::size_t recognise(std::string_view bytes, Report&& report);
     void learn(event_skeleton form);
 
     std::vector<event_skeleton> forms_;  ///< those that are met more often stand further in front

@@ -33,7 +33,7 @@ using std::chrono::milliseconds;
 constexpr std::size_t most_rows_per_commit = 2048;
 /// A tenth of a millisecond of work: whoever shares the writer's core gets it again after that.
 constexpr std::size_t rows_a_step = 32;
-constexpr milliseconds linger{25};       ///< a commit waits this long for company
+constexpr milliseconds linger{50};       ///< a commit waits this long for company
 constexpr milliseconds first_pause{50};  ///< after a failed commit, doubled up to
 constexpr milliseconds longest_pause{2000};
 constexpr double closing_seconds = 3;
@@ -95,7 +95,7 @@ struct ledger::impl {
     }
 
     void connect(int busy_ms);
-    void write_leftovers();
+    void write_leftovers(const std::function<void(record&)>& on_recovered);
     void announce(const record& row) const noexcept;
 
     void run();
@@ -132,7 +132,7 @@ void ledger::impl::announce(const record& row) const noexcept
 }
 
 /// EVERY_REQUEST_ONE_ROW: what the last process did not get to write.
-void ledger::impl::write_leftovers()
+void ledger::impl::write_leftovers(const std::function<void(record&)>& on_recovered)
 {
     std::vector<journal::leftover> left = inflight.recover();
     const std::int64_t now = now_us();
@@ -141,6 +141,7 @@ void ledger::impl::write_leftovers()
         std::vector<const record*> rows;
         for (journal::leftover& l : part) {
             if (l.row.ended_us == 0) l.row.ended_us = now;
+            if (on_recovered && l.row.end == outcome::interrupted) on_recovered(l.row);
             rows.push_back(&l.row);
         }
         const std::vector<std::size_t> inserted = file.write(rows);
@@ -345,12 +346,13 @@ void ledger::impl::run()
 }
 
 ledger::ledger(const std::string& directory, journal& inflight, bool sync_to_disk,
-               std::function<void(const record&)> on_committed)
+               std::function<void(const record&)> on_committed,
+               const std::function<void(record&)>& on_recovered)
     : impl_(std::make_unique<impl>(directory, inflight, sync_to_disk, std::move(on_committed)))
 {
     try {
         impl_->connect(startup_busy_ms);
-        impl_->write_leftovers();
+        impl_->write_leftovers(on_recovered);
     } catch (const sqlite::error& e) {
         throw std::runtime_error("cannot use the ledger " + impl_->path + ": " + e.what() + " (" +
                                  remedy_for(e.code()) + ")");

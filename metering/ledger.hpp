@@ -82,8 +82,11 @@ public:
     /// those slots, then starts the writer thread. Throws std::runtime_error with the cause and the remedy.
     /// `on_committed` is called on the writer thread with each row after its commit (metrics follow the
     /// ledger).
+    /// `on_recovered` is called before with each row that the last process left in flight: its slot says what
+    /// was used, not what that costs.
     ledger(const std::string& directory, journal& inflight, bool sync_to_disk,
-           std::function<void(const record&)> on_committed = {});
+           std::function<void(const record&)> on_committed = {},
+           const std::function<void(record&)>& on_recovered = {});
     /// Writes what is left (for at most a few seconds; the journal keeps the rest), checkpoints and closes.
     ~ledger();
     ledger(const ledger&) = delete;

@@ -75,31 +75,6 @@ Enum from_text(std::string_view text, Enum last, Enum otherwise) noexcept
     return otherwise;
 }
 
-struct binder {
-    sqlite::statement& s;
-    int at = 0;
-    template <std::size_t N>
-    void operator()(const char*, const fixed_text<N>& text)
-    {
-        s.bind(++at, text.view());
-    }
-    template <std::integral T>
-    void operator()(const char*, T value)
-    {
-        s.bind(++at, static_cast<std::int64_t>(value));
-    }
-    template <class T>
-        requires std::is_enum_v<T>
-    void operator()(const char*, T value)
-    {
-        s.bind(++at, to_string(value));
-    }
-    void operator()(const char*, const std::array<std::uint8_t, 16>& id)
-    {
-        s.bind(++at, std::span<const std::uint8_t>(id));
-    }
-};
-
 struct reader {
     const sqlite::statement& s;
     int at = 0;
@@ -167,9 +142,9 @@ const std::string& row_columns()
     static const std::string text = [] {
         std::string columns;
         record r;
-        each_field(r, [&](const char* name, const auto&) {
-            columns += (columns.empty() ? "" : ", ") + std::string(name);
-        });
+        each_field([&](const char* name,
+                       const auto&) { columns += (columns.empty() ? "" : ", ") + std::string(name); },
+                   r);
         return columns;
     }();
     return text;
@@ -179,21 +154,23 @@ int row_column_count()
 {
     int n = 0;
     record r;
-    each_field(r, [&](const char*, const auto&) { ++n; });
+    each_field([&](const char*, const auto&) { ++n; }, r);
     return n;
 }
 
 namespace {
 
-std::string insert(std::string_view verb, int rows)
+/// Says all of the table's columns in its own order: then SQLite copies none of the values to bring them into
+/// order.
+std::string insert(std::string_view verb, std::size_t rows)
 {
-    std::string marks;
+    std::string marks = "(NULL";
     for (int column = row_column_count(); column > 0; --column) {
-        marks += marks.empty() ? "(?" : ", ?";
+        marks += ", ?";
     }
     marks += ')';
-    std::string text = std::string(verb) + " INTO requests (" + row_columns() + ") VALUES " + marks;
-    for (int row = 1; row < rows; ++row) {
+    std::string text = std::string(verb) + " INTO requests (id, " + row_columns() + ") VALUES " + marks;
+    for (std::size_t row = 1; row < rows; ++row) {
         text += ", " + marks;
     }
     return text;
@@ -206,20 +183,15 @@ std::string insert_row()
     return insert("INSERT", 1) + " ON CONFLICT (request_id) DO NOTHING";
 }
 
-std::string insert_rows(int count)
+std::string insert_rows(std::size_t count)
 {
     return insert("INSERT OR ROLLBACK", count);
-}
-
-void bind_row(sqlite::statement& s, const record& r, int after)
-{
-    each_field(r, binder{s, after});
 }
 
 record read_row(const sqlite::statement& s)
 {
     record r;
-    each_field(r, reader{s});
+    each_field(reader{s}, r);
     return r;
 }
 
@@ -238,8 +210,7 @@ usage_sum sum_of(const record& r) noexcept
     s.unpriced_requests = is_unpriced(r) ? 1 : 0;
     s.estimated_requests =
         r.source == usage_source::estimated || r.source == usage_source::provider_partial ? 1 : 0;
-    s.unknown_requests =
-        r.source == usage_source::none && r.format != wire::none && r.status > 0 && r.status < 400 ? 1 : 0;
+    s.unknown_requests = !has_cost(r) && r.format != wire::none && r.status > 0 && r.status < 400 ? 1 : 0;
     s.errors = r.end != outcome::ok ? 1 : 0;
     return s;
 }

@@ -27,60 +27,61 @@ inline constexpr const char* stored_objects =
 /// file belongs to another program or a newer version.
 void migrate(sqlite::connection& db, const std::string& path);
 
-/// Calls visit(column, field) for each stored field in the order of the columns.
-template <class Record, class Visitor>
-void each_field(Record& r, Visitor&& visit)
+/// Calls visit(column, field) for each stored field in the order of the columns; of several records,
+/// visit(column, the field of the first, of the second, …).
+template <class Visitor, class... Record>
+void each_field(Visitor&& visit, Record&... r)
 {
-    visit("request_id", r.request_id);
-    visit("session", r.session);
-    visit("account", r.account);
-    visit("sandbox", r.sandbox);
-    visit("run", r.run);
-    visit("attempt", r.attempt);
-    visit("provider", r.provider);
-    visit("route", r.route);
-    visit("model", r.model);
-    visit("answered_model", r.answered_model);
-    visit("provider_request_id", r.provider_request_id);
-    visit("answer_id", r.answer_id);
-    visit("service_tier", r.service_tier);
-    visit("error", r.error);
-    visit("price_version", r.price_version);
-    visit("wire", r.format);
-    visit("source", r.source);
-    visit("outcome", r.end);
-    visit("stream", r.stream);
-    visit("agent_gone", r.agent_gone);
-    visit("priced", r.priced);
-    visit("total_mismatch", r.total_mismatch);
-    visit("status", r.status);
-    visit("input", r.counts.input);
-    visit("cache_read", r.counts.cache_read);
-    visit("cache_write_5m", r.counts.cache_write_5m);
-    visit("cache_write_1h", r.counts.cache_write_1h);
-    visit("output", r.counts.output);
-    visit("output_reasoning", r.counts.output_reasoning);
-    visit("input_audio", r.counts.input_audio);
-    visit("output_audio", r.counts.output_audio);
-    visit("input_image", r.counts.input_image);
-    visit("output_image", r.counts.output_image);
-    visit("web_searches", r.counts.web_searches);
-    visit("cost_nano_usd", r.cost_nano_usd);
-    visit("provider_cost_nano_usd", r.provider_cost_nano_usd);
-    visit("reserved_nano_usd", r.reserved_nano_usd);
-    visit("received_us", r.received_us);
-    visit("forwarded_us", r.forwarded_us);
-    visit("first_byte_us", r.first_byte_us);
-    visit("first_token_us", r.first_token_us);
-    visit("ended_us", r.ended_us);
-    visit("bytes_in", r.bytes_in);
-    visit("bytes_out", r.bytes_out);
-    visit("beyond_model", r.beyond_model);
-    visit("beyond_input", r.beyond.input);
-    visit("beyond_cache_read", r.beyond.cache_read);
-    visit("beyond_cache_write_5m", r.beyond.cache_write_5m);
-    visit("beyond_cache_write_1h", r.beyond.cache_write_1h);
-    visit("beyond_output", r.beyond.output);
+    visit("request_id", r.request_id...);
+    visit("session", r.session...);
+    visit("account", r.account...);
+    visit("sandbox", r.sandbox...);
+    visit("run", r.run...);
+    visit("attempt", r.attempt...);
+    visit("provider", r.provider...);
+    visit("route", r.route...);
+    visit("model", r.model...);
+    visit("answered_model", r.answered_model...);
+    visit("provider_request_id", r.provider_request_id...);
+    visit("answer_id", r.answer_id...);
+    visit("service_tier", r.service_tier...);
+    visit("error", r.error...);
+    visit("price_version", r.price_version...);
+    visit("wire", r.format...);
+    visit("source", r.source...);
+    visit("outcome", r.end...);
+    visit("stream", r.stream...);
+    visit("agent_gone", r.agent_gone...);
+    visit("priced", r.priced...);
+    visit("total_mismatch", r.total_mismatch...);
+    visit("status", r.status...);
+    visit("input", r.counts.input...);
+    visit("cache_read", r.counts.cache_read...);
+    visit("cache_write_5m", r.counts.cache_write_5m...);
+    visit("cache_write_1h", r.counts.cache_write_1h...);
+    visit("output", r.counts.output...);
+    visit("output_reasoning", r.counts.output_reasoning...);
+    visit("input_audio", r.counts.input_audio...);
+    visit("output_audio", r.counts.output_audio...);
+    visit("input_image", r.counts.input_image...);
+    visit("output_image", r.counts.output_image...);
+    visit("web_searches", r.counts.web_searches...);
+    visit("cost_nano_usd", r.cost_nano_usd...);
+    visit("provider_cost_nano_usd", r.provider_cost_nano_usd...);
+    visit("reserved_nano_usd", r.reserved_nano_usd...);
+    visit("received_us", r.received_us...);
+    visit("forwarded_us", r.forwarded_us...);
+    visit("first_byte_us", r.first_byte_us...);
+    visit("first_token_us", r.first_token_us...);
+    visit("ended_us", r.ended_us...);
+    visit("bytes_in", r.bytes_in...);
+    visit("bytes_out", r.bytes_out...);
+    visit("beyond_model", r.beyond_model...);
+    visit("beyond_input", r.beyond.input...);
+    visit("beyond_cache_read", r.beyond.cache_read...);
+    visit("beyond_cache_write_5m", r.beyond.cache_write_5m...);
+    visit("beyond_cache_write_1h", r.beyond.cache_write_1h...);
+    visit("beyond_output", r.beyond.output...);
 }
 
 /// The sums of a roll-up in the order of its columns.
@@ -113,9 +114,7 @@ int row_column_count();
 /// INSERT of one row; a request id that is there already changes nothing.
 std::string insert_row();
 /// INSERT of so many rows, none of which may be there already: that ends the transaction.
-std::string insert_rows(int count);
-/// `after`: parameters that belong to rows before this one.
-void bind_row(sqlite::statement& s, const record& r, int after = 0);
+std::string insert_rows(std::size_t count);
 /// From a SELECT whose columns begin with row_columns().
 record read_row(const sqlite::statement& s);
 

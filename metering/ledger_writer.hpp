@@ -4,6 +4,7 @@
 
 #include "metering/record.hpp"
 #include "metering/rollups.hpp"
+#include "metering/row_insert.hpp"
 #include "metering/sqlite.hpp"
 
 #include <cstddef>
@@ -49,9 +50,9 @@ private:
 
     // Statements go before their connection.
     sqlite::connection db_;
-    sqlite::statement insert_;       ///< one row, which may be there already
-    sqlite::statement insert_new_;   ///< one that is not
-    sqlite::statement insert_many_;  ///< several that are not
+    row_insert insert_;       ///< one row, which may be there already
+    row_insert insert_new_;   ///< one that is not
+    row_insert insert_many_;  ///< several that are not
     sqlite::statement estimates_;
     sqlite::statement give_up_;
     rollups::writer sums_;

@@ -137,6 +137,7 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
         }
         facts.known().service_tier = head.service_tier.substr(0, 32);
         if (!head.error_type.empty() && head.status >= 400) facts.failed(head.error_type);
+        facts.count_texts(head.texts);
     }
 
     void feed(std::string_view bytes)
@@ -203,8 +204,9 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
         const bool json = c == '{' || c == '[';
         // "data:", "event:", "id:", "retry:", "error:" or a comment.
         const bool sse = c == 'd' || c == 'e' || c == ':' || c == 'i' || c == 'r';
-        // A message's length begins with a zero byte.
-        if (c == '\0' && (said == promise::eventstream || said == promise::nothing))
+        // A message's length begins with a zero byte, as no text does; Bedrock's says so under any label.
+        const bool bedrock = format == wire::bedrock_converse || format == wire::bedrock_invoke;
+        if (c == '\0' && (said == promise::eventstream || said == promise::nothing || bedrock))
             form = framing::eventstream;
         else if (json)
             form = said == promise::lines || by_line ? framing::lines : framing::json;
@@ -250,7 +252,7 @@ struct meter::impl final : sse_sink, eventstream_sink, decoded_sink {
     void begin_json(std::string_view bytes)
     {
         auto& known = known_events::documents_of(format);
-        const std::size_t n = known.take(bytes, reader(), facts, last_form);
+        const std::size_t n = known.take_body(bytes, reader(), facts);
         reader().feed(bytes.substr(n));
         if (n == 0 && reader().idle()) known.learn_document(bytes, compiled(format).tree);
     }

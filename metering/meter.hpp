@@ -49,6 +49,12 @@ struct head_counts {
     std::optional<std::int64_t> cache_write = {};
 };
 
+/// Which answers' written_text is counted.
+enum class texts_counted : std::uint8_t {
+    all,
+    unbilled,  ///< not of one JSON body that tells its usage: nobody asks for an estimate of that
+};
+
 /// Facts of an answer's head that decide how its body is read.
 struct answer_head {
     int status = 200;
@@ -58,6 +64,7 @@ struct answer_head {
     head_counts counts = {};                 ///< bedrock_invoke only
     std::string_view service_tier = {};      ///< Bedrock's x-amzn-bedrock-service-tier; empty: none
     std::string_view error_type = {};        ///< Bedrock's x-amzn-errortype; empty: none
+    texts_counted texts = texts_counted::all;
 };
 
 class meter {

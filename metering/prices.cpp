@@ -153,6 +153,39 @@ private:
     std::uint64_t hash_ = 0xCBF29CE484222325U;
 };
 
+/// key_of() of names that are looked for: several times a request, so it is not allocated where it is short.
+class looked_for {
+public:
+    looked_for(std::string_view provider, std::string_view model)
+    {
+        const std::size_t size = provider.size() + 1 + model.size();
+        if (size > here_.size()) {
+            long_ = key_of(provider, model);
+            text_ = long_;
+            return;
+        }
+        provider.copy(here_.data(), provider.size());
+        here_[provider.size()] = '\n';
+        model.copy(here_.data() + provider.size() + 1, model.size());
+        text_ = {here_.data(), size};
+    }
+    looked_for(const looked_for&) = delete;
+    looked_for& operator=(const looked_for&) = delete;
+    std::string_view view() const noexcept { return text_; }
+
+private:
+    std::array<char, 128> here_;
+    std::string long_;
+    std::string_view text_;
+};
+
+struct text_hash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
+};
+template <class T>
+using by_key = std::unordered_map<std::string, T, text_hash, std::equal_to<>>;
+
 }  // namespace
 
 struct price_table::impl {
@@ -161,9 +194,9 @@ struct price_table::impl {
         bool exact = true;  ///< the model's own name, not an alias
     };
     std::vector<model_price> models;
-    std::unordered_map<std::string, name_entry> by_name;
+    by_key<name_entry> by_name;
     static constexpr std::size_t ambiguous = SIZE_MAX;
-    std::unordered_map<std::string, std::size_t> cut_names;  ///< names that are longer than a row's field
+    by_key<std::size_t> cut_names;  ///< names that are longer than a row's field
     std::string version;
 
     void lay_over(std::vector<model_price> entries);
@@ -285,11 +318,11 @@ void price_table::load_models_dev(const std::string& path)
 const model_price* price_table::find(std::string_view provider, std::string_view model) const
 {
     if (!impl_) return nullptr;
-    const std::string key = key_of(provider, model);
-    const auto found = impl_->by_name.find(key);
+    const looked_for key(provider, model);
+    const auto found = impl_->by_name.find(key.view());
     if (found != impl_->by_name.end()) return &impl_->models[found->second.index];
     if (model.size() != longest_stored_name) return nullptr;
-    const auto cut = impl_->cut_names.find(key);
+    const auto cut = impl_->cut_names.find(key.view());
     return cut == impl_->cut_names.end() || cut->second == impl::ambiguous ? nullptr
                                                                            : &impl_->models[cut->second];
 }

@@ -87,7 +87,7 @@ struct record {
     std::int64_t received_us = 0;     ///< the request's head was complete
     std::int64_t forwarded_us = 0;    ///< its first byte left for the provider
     std::int64_t first_byte_us = 0;   ///< the answer's first byte came
-    std::int64_t first_token_us = 0;  ///< the first body byte of a 200 came
+    std::int64_t first_token_us = 0;  ///< the first body byte of a 200 that says something came
     std::int64_t ended_us = 0;
     std::int64_t bytes_in = 0;   ///< request body, from the agent
     std::int64_t bytes_out = 0;  ///< answer body, from the provider
@@ -98,6 +98,12 @@ struct record {
     fixed_text<96> beyond_model;  ///< whose work that was, where it was another model's
 };
 static_assert(std::is_trivially_copyable_v<record>);
+
+/// Something is known that can have a price: tokens, or pieces (pages) alone.
+inline bool has_cost(const record& r) noexcept
+{
+    return r.source != usage_source::none || r.counts.web_searches > 0;
+}
 
 std::string_view to_string(outcome o) noexcept;
 

@@ -31,7 +31,7 @@ bool is_batch(wire w) noexcept
 
 cost price_of(const record& r, const price_table& prices)
 {
-    if (r.source == usage_source::none) return {};
+    if (!has_cost(r)) return {};
     const bool answered = prices.find(r.provider.view(), r.answered_model.view()) != nullptr;
     const std::string_view model = answered ? r.answered_model.view() : r.model.view();
     const bool estimated_batch = r.format == wire::none && r.service_tier.view() == "batch";
@@ -54,7 +54,7 @@ cost price_of(const record& r, const price_table& prices)
 
 void book_at(record& r, const price_table& prices)
 {
-    if (r.source == usage_source::none) return;
+    if (!has_cost(r)) return;
     const cost now = price_of(r, prices);
     r.cost_nano_usd = now.nano_usd;
     r.priced = now.priced;

@@ -75,13 +75,9 @@ constexpr std::int64_t latest_us = 7'258'118'400'000'000;
 
 }  // namespace
 
-bool make_storable(record& r) noexcept
+bool bound_numbers(record& r) noexcept
 {
     bool good = true;
-    const auto texts = [&](auto&... text) { ((good = clean(text) && good), ...); };
-    texts(r.session, r.account, r.sandbox, r.run, r.attempt, r.provider, r.route, r.model, r.answered_model,
-          r.provider_request_id, r.answer_id, r.service_tier, r.error, r.price_version, r.beyond_model);
-
     const auto bounds = [&](std::int64_t most, auto&... value) {
         ((good = bound(value, most) && good), ...);
     };
@@ -92,6 +88,15 @@ bool make_storable(record& r) noexcept
     bounds(most_nano_usd, r.cost_nano_usd, r.provider_cost_nano_usd, r.reserved_nano_usd);
     bounds(latest_us, r.received_us, r.forwarded_us, r.first_byte_us, r.first_token_us, r.ended_us);
     bounds(INT64_MAX, r.bytes_in, r.bytes_out);
+    return good;
+}
+
+bool make_storable(record& r) noexcept
+{
+    bool good = bound_numbers(r);
+    const auto texts = [&](auto&... text) { ((good = clean(text) && good), ...); };
+    texts(r.session, r.account, r.sandbox, r.run, r.attempt, r.provider, r.route, r.model, r.answered_model,
+          r.provider_request_id, r.answer_id, r.service_tier, r.error, r.price_version, r.beyond_model);
 
     if (r.format > last_wire) {
         r.format = wire::none;

@@ -16,6 +16,9 @@ inline constexpr std::int64_t most_tokens = 1'000'000'000'000;
 /// A million USD for one request.
 inline constexpr std::int64_t most_nano_usd = 1'000'000'000'000'000;
 
+/// Its numbers alone: whoever counts on with them (budgets, metrics) must see those of the row.
+bool bound_numbers(record& r) noexcept;
+
 /// Makes `r` storable; returns false if anything beyond a cut character had to be changed.
 bool make_storable(record& r) noexcept;
 

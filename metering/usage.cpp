@@ -62,6 +62,8 @@ std::string_view to_string(wire w) noexcept
         return "openai_batch";
     case wire::openai_batch_results:
         return "openai_batch_results";
+    case wire::mistral_ocr:
+        return "mistral_ocr";
     }
     return "none";
 }

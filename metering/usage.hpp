@@ -20,7 +20,8 @@ struct token_counts {
     std::int64_t output_audio = 0;
     std::int64_t input_image = 0;
     std::int64_t output_image = 0;
-    std::int64_t web_searches = 0;  ///< server-tool calls (not tokens; not in total())
+    std::int64_t web_searches = 0;  ///< what is billed by the piece: server-tool calls, pages that are read
+                                    ///< (not tokens; not in total())
 
     std::int64_t all_input() const noexcept
     {
@@ -36,8 +37,9 @@ struct token_counts {
 
 /// How a row's counts are known (TOKENS_EXACT: never 0 as if known).
 enum class usage_source : std::uint8_t {
-    none,              ///< nothing is known: an error, a route without usage, a provider that never says
-    estimated,         ///< counted from bytes seen
+    none,       ///< no tokens are known: an error, a route without usage, a provider that never says; pieces
+                ///< may be (web_searches)
+    estimated,  ///< counted from bytes seen
     provider_partial,  ///< the provider's own numbers, but the answer was cut before its last word
     provider,          ///< the provider's own final numbers
 };
@@ -65,8 +67,9 @@ enum class wire : std::uint8_t {
     watsonx,               ///< IBM watsonx.ai text generation
     openai_batch,          ///< a batch object, whose usage sums its requests'
     openai_batch_results,  ///< its output file: a line a request
+    mistral_ocr,           ///< billed by the page, whatever stands on it
 };
-inline constexpr wire last_wire = wire::openai_batch_results;
+inline constexpr wire last_wire = wire::mistral_ocr;
 
 std::string_view to_string(usage_source s) noexcept;
 std::string_view to_string(wire w) noexcept;

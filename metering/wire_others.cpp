@@ -67,6 +67,19 @@ constexpr fact_place cohere_facts[] = {
 
 constexpr std::string_view cohere_terminal[] = {"message-end", "stream-end"};
 
+// A document's pages are what is billed. No tokens are told: the source of such a row stays `none`.
+constexpr usage_field ocr_fields[] = {{"pages_processed", web_searches}};
+
+constexpr usage_shape ocr_usage = {
+    .source = "https://docs.mistral.ai/api/endpoint/ocr",
+    .fields = ocr_fields,
+    .rule = {.by_the_piece = true},
+};
+
+constexpr usage_place ocr_usages[] = {{"usage_info", &ocr_usage, 0}};
+
+constexpr fact_place ocr_facts[] = {{"model", fact::model}};
+
 constexpr usage_field ollama_fields[] = {
     {"prompt_eval_count", input},  // absent: the prompt was cached
     {"eval_count", output},
@@ -122,5 +135,8 @@ constinit const wire_rules watsonx_rules = {
     .id = wire::watsonx, .usages = watsonx_usages, .facts = watsonx_facts};
 
 constinit const wire_rules unmetered_rules = {};
+
+constinit const wire_rules mistral_ocr_rules = {
+    .id = wire::mistral_ocr, .usages = ocr_usages, .facts = ocr_facts};
 
 }  // namespace keyhole::metering

@@ -47,6 +47,8 @@ const wire_rules& rules_of(wire w) noexcept
         return openai_batch_rules;
     case wire::openai_batch_results:
         return openai_batch_results_rules;
+    case wire::mistral_ocr:
+        return mistral_ocr_rules;
     }
     return unmetered_rules;
 }

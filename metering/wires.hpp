@@ -78,6 +78,7 @@ struct containment {
     bool reasoning_beside_output = false;  ///< `output` leaves out reasoning
     bool image_beside_input = false;       ///< `input` leaves out images
     bool lone_total_is_input = false;      ///< a total without parts is all input
+    bool by_the_piece = false;             ///< pieces (web_searches) are all that it counts
     bool total_decides =
         false;  ///< the printed total tells what is beside what (OpenAI chat's many speakers)
     bool total_holds_thinking =
@@ -103,7 +104,8 @@ enum class merging : std::uint8_t {
     beyond,            ///< a list of parts; what they count beyond the answer's usage is reported apart
 };
 
-/// Where a usage object stands. Of several slots with counts the lowest one is the answer's.
+/// Where a usage object stands. Of several slots with counts the lowest one is the answer's; one whose counts
+/// are all zero, or that has a total alone, stands behind the others.
 struct usage_place {
     std::string_view path;
     const usage_shape* shape;
@@ -178,6 +180,7 @@ extern const wire_rules ollama_rules;
 extern const wire_rules watsonx_rules;
 extern const wire_rules openai_batch_rules;
 extern const wire_rules openai_batch_results_rules;
+extern const wire_rules mistral_ocr_rules;
 extern const wire_rules unmetered_rules;
 
 // Shapes that more than one family speaks.

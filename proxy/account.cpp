@@ -4,6 +4,7 @@
 #include "metering/best_known.hpp"
 #include "metering/estimate.hpp"
 #include "metering/reprice.hpp"
+#include "metering/storable.hpp"
 #include "proxy/exchange.hpp"
 #include "proxy/stored_usage.hpp"
 
@@ -128,6 +129,7 @@ void account(exchange& x, metering::outcome end, std::string_view error, std::st
                           end == metering::outcome::stream_error || x.answer_complete;
     row.end = end;
     if (!error.empty()) row.error = error;
+    if (!x.meter) note_refused(x);  // what the slot held for a kill -9
     take_usage(x, row, complete);
     take_unheard(x, row, end);
     if (!x.made_id.empty()) row.answer_id = x.made_id;
@@ -136,13 +138,15 @@ void account(exchange& x, metering::outcome end, std::string_view error, std::st
     const auto provider = row.provider.view();
     const auto* known = prices.find(provider, row.answered_model.view());
     if (known == nullptr) known = prices.find(provider, row.model.view());
-    if (row.source != metering::usage_source::none) {
+    if (metering::has_cost(row)) {
         const auto cost = metering::price_of(row, prices);
         row.cost_nano_usd = cost.nano_usd;
         row.priced = cost.priced;
         if (cost.priced) row.price_version = prices.version();
     }
     row.ended_us = std::max(metering::now_us(), row.received_us);
+    // Log, metrics and budget count what the ledger will hold, whatever a provider claims.
+    metering::bound_numbers(row);
 
     const auto overhead = row.forwarded_us == 0 ? 0 : row.forwarded_us - x.overhead_from_us - x.connect_us;
     shared.meters.request_ended(row, known != nullptr ? std::string_view(known->model) : std::string_view{},

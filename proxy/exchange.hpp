@@ -85,6 +85,12 @@ struct exchange {
     std::string made_id;                    ///< of the object that this request made at the provider
     std::optional<metering::meter> meter;
     bool accounted = false;
+
+    // how far the journal's slot is current (in_flight.cpp)
+    std::uint64_t next_note = 1;   ///< bytes of text that make a new estimate worth it
+    std::int64_t noted_total = 0;  ///< of the provider's own counts
+    std::int64_t quick_input = 0;  ///< the prompt's tokens, cheaply
+    bool input_sampled = false;
     bool counted_drain = false;       ///< among the answers that are read on without an agent
     bool counted_stream = false;      ///< among the streams in flight
     bool counted_connection = false;  ///< among the session's requests in flight
@@ -108,6 +114,9 @@ task<failure> lease(exchange& x);          ///< forward.cpp: a connection to the
 failure open_slot(exchange& x);            ///< account.cpp: from here on there will be exactly one row
 task<failure> forward(exchange& x);        ///< forward.cpp: head rebuilt, one credential injected, body sent
 void judge_key(exchange& x);               ///< choose_key.cpp: what the answer says about the key
+void note_sent(exchange& x);               ///< in_flight.cpp: what a kill -9 would leave, from here on
+void note_refused(exchange& x);            ///< the provider said no: it bills nothing
+void note_progress(exchange& x);           ///< some of the answer has passed
 task<failure> relay(exchange& x);  ///< relay/relay.cpp: the answer, as it comes, to the agent and the meter
 void account(exchange& x, metering::outcome end, std::string_view error,
              std::string_view log_detail);  ///< account.cpp: once

@@ -169,6 +169,8 @@ task<failure> forward(exchange& x)
     } else if (x.head.framing != http::body_framing::chunked)
         length = x.head.content_length;
 
+    auto& together = c.home().end_of_turn();
+    if (together.has_company()) co_await together.wait();
     auto& row = x.row();
     row.forwarded_us = metering::now_us();
     row.bytes_in = static_cast<std::int64_t>(x.body.size());
@@ -204,6 +206,7 @@ task<failure> forward(exchange& x)
         x.reuse.request_fully_sent = !ec;
     // An error while sending is no verdict yet: a provider may answer (413, 401) and close before it has read
     // everything.
+    note_sent(x);
     c.limit().expect(waiting_for::first_byte, seconds_of(x.to->provider.first_byte_timeout));
     co_return failure{};
 }

@@ -51,7 +51,8 @@ constexpr std::array never_forwarded{
 /// the one may not be sent as the other.
 bool is_name(std::string_view written, std::string_view lower)
 {
-    return std::equal(written.begin(), written.end(), lower.begin(), lower.end(), [](char w, char l) {
+    if (written.size() != lower.size()) return false;
+    return std::equal(written.begin(), written.end(), lower.begin(), [](char w, char l) {
         if (w == '_') w = '-';
         return (w >= 'A' && w <= 'Z' ? w | 0x20 : w) == l;
     });

@@ -157,6 +157,17 @@ void hold_form(exchange& x)
     if (!form) x.facts.unbroken_bytes = x.body.size();
 }
 
+/// Some APIs take the same fields as JSON where others take a form.
+bool comes_as_json(const exchange& x)
+{
+    if (x.way->body == body_kind::json) return true;
+    const auto is_type = [](const http::field& f) { return http::iequals(f.name, "content-type"); };
+    if (std::ranges::count_if(x.head.fields, is_type) != 1) return false;
+    auto type = x.head.get("content-type");
+    type = type.substr(0, type.find(';'));
+    return http::iequals(type.substr(0, type.find_last_not_of(" \t") + 1), "application/json");
+}
+
 /// The form's model. NO_WAY_AROUND: a form that two readers could read differently goes no further.
 failure read_form(exchange& x)
 {
@@ -175,7 +186,7 @@ failure read_form(exchange& x)
 
 failure read_through(exchange& x)
 {
-    return x.way->body == body_kind::json ? read_json(x) : read_form(x);
+    return comes_as_json(x) ? read_json(x) : read_form(x);
 }
 
 /// Nothing else looks at the exchange meanwhile: its coroutine waits.

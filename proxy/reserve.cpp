@@ -13,6 +13,7 @@ namespace keyhole::proxy {
 namespace {
 
 constexpr std::int64_t short_answer_tokens = 256;
+constexpr std::int64_t most_pages = 1000;  // that one document may have
 
 /// Input tokens of the request's own bytes. Without limits nothing hangs on it, but that what a background
 /// answer used is booked by its bound until somebody looks at it.
@@ -89,9 +90,10 @@ failure reserve(exchange& x)
     const auto& prices = *x.rt->prices;
     const auto* price = prices.find(provider, model);
     auto& budget = *x.who->budget;
-    if (price == nullptr && rules.refuse_unpriced && route.wire != metering::wire::none &&
-        budget.limits_money())
-        return unpriced(model);
+    // A document is billed by its pages, which only its reader counts.
+    const bool by_page = route.wire == metering::wire::mistral_ocr;
+    const bool has_price = price != nullptr && (!by_page || price->standard.web_search >= 0);
+    if (!has_price && rules.refuse_unpriced && budget.limits_money()) return unpriced(model);
 
     const auto now = metering::now_us();
     const auto left = budget.left(now);
@@ -119,7 +121,7 @@ failure reserve(exchange& x)
                 0};
 
     const auto declared = asked.output.value_or(-1);
-    const bool bounded = declared >= 0 && declared <= rules.reserve_output_tokens;
+    const bool bounded = !by_page && declared >= 0 && declared <= rules.reserve_output_tokens;
     std::int64_t output = bounded ? declared : rules.reserve_output_tokens;
     if (price != nullptr && price->max_output_tokens > 0) output = std::min(output, price->max_output_tokens);
     const auto brought = brought_by(x, asked, limited);
@@ -129,7 +131,7 @@ failure reserve(exchange& x)
         worst.output = answer * asked.answers;
         return worst;
     };
-    const auto need_for = [&](std::int64_t answer) {
+    const auto need_for = [&](std::int64_t answer, std::int64_t pages) {
         const auto worst = worst_for(answer);
         metering::demand d;
         d.tokens = worst.total();
@@ -137,7 +139,7 @@ failure reserve(exchange& x)
                                  {.service_tier = x.facts.service_tier,
                                   .input = worst.input,
                                   .output = worst.output,
-                                  .searches = asked.searches,
+                                  .searches = asked.searches + (by_page ? pages : 0),
                                   .cache_write = asked.writes_cache,
                                   .long_cache_write = asked.writes_long_cache,
                                   .audio = asked.output_audio,
@@ -145,9 +147,9 @@ failure reserve(exchange& x)
         return d;
     };
 
-    auto need = need_for(output);
+    auto need = need_for(output, most_pages);
     x.bound = worst_for(output);
-    const auto least = bounded ? need : need_for(std::min(output, short_answer_tokens));
+    const auto least = bounded ? need : need_for(std::min(output, short_answer_tokens), 1);
     auto outcome = budget.reserve(need, now);
     if (std::holds_alternative<metering::refusal>(outcome) && !bounded) {
         const auto rest = budget.left(now);

@@ -90,7 +90,7 @@ constexpr std::array table{
     form("/audio/transcriptions", "audio", wire::openai_audio, "POST /v1/audio/transcriptions"),
     form("/audio/translations", "audio", wire::openai_audio, "POST /v1/audio/translations"),
     ask("/moderations", openai, "moderations", wire::openai_moderations, "POST /v1/moderations"),
-    ask("/ocr", openai, "ocr", wire::none, "POST /v1/ocr"),
+    ask("/ocr", openai, "ocr", wire::mistral_ocr, "POST /v1/ocr"),
     make("/threads/runs", openai, "assistants", wire::openai_assistants, "POST /v1/threads/runs"),
     route{method::post, "/files", openai, "files", wire::none, body_kind::opaque, false, false,
           object_rule::makes, "POST /v1/files"},

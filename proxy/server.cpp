@@ -3,6 +3,7 @@
 #include "metering/journal.hpp"
 #include "metering/ledger.hpp"
 #include "metering/metrics.hpp"
+#include "metering/reprice.hpp"
 #include "proxy/control/admin.hpp"
 #include "proxy/control/strangers.hpp"
 #include "proxy/listener.hpp"
@@ -62,7 +63,8 @@ public:
         , rt_(make_runtime(std::move(settings)))
         , inflight_(prepare_state(*rt_->settings) + "/inflight.journal", rt_->settings->store.journal_slots,
                     for_power())
-        , books_(rt_->settings->store.directory, inflight_, for_power())
+        , books_(rt_->settings->store.directory, inflight_, for_power(), {},
+                 [this](metering::record& left) { metering::book_at(left, *rt_->prices); })
         , meters_(KEYHOLE_VERSION)
         , store_(rt_->settings->store.directory)
         , shared_{registry_, inflight_, books_, meters_, log_, helpers_}

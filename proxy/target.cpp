@@ -9,12 +9,19 @@
 namespace keyhole::proxy {
 namespace {
 
+constexpr std::size_t usual_segments = 8;
+
 int hex(char c) noexcept
 {
     if (c >= '0' && c <= '9') return c - '0';
     if (c >= 'a' && c <= 'f') return c - 'a' + 10;
     if (c >= 'A' && c <= 'F') return c - 'A' + 10;
     return -1;
+}
+
+bool is_word(char c) noexcept
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
 failure bad(std::string message)
@@ -26,6 +33,11 @@ failure bad(std::string message)
 /// change the path's meaning.
 bool decode_segment(std::string_view raw, std::string& out)
 {
+    // As nearly every segment stands: an ordinary word.
+    if (std::ranges::all_of(raw, is_word)) {
+        out = raw;
+        return true;
+    }
     out.clear();
     for (std::size_t i = 0; i < raw.size(); ++i) {
         char c = raw[i];
@@ -43,8 +55,8 @@ bool decode_segment(std::string_view raw, std::string& out)
             }
             if (c != ':' && c != '@' && c != ',' && c != '+' && c != '=') return false;
         }
-        const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-        if (!plain && std::string_view("-._~:@,+=!$'()*").find(c) == std::string_view::npos) return false;
+        if (!is_word(c) && std::string_view("-._~:@,+=!$'()*").find(c) == std::string_view::npos)
+            return false;
         out += c;
     }
     return out.find("..") == std::string::npos ? out != "." : !out.starts_with("arn:") && out != "..";
@@ -122,6 +134,7 @@ failure parse_target(std::string_view raw, bool (*is_provider)(std::string_view,
     auto path = raw.substr(0, question);
 
     std::vector<std::string> segments;
+    segments.reserve(usual_segments);
     std::string segment;
     while (!path.empty()) {
         path.remove_prefix(1);

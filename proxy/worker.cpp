@@ -59,6 +59,7 @@ worker::worker(services& shared, runtime_ptr rt, std::size_t connection_limit)
     , pool_(io_)
     , rt_(own_handle(std::move(rt)))
     , clock_(io_.get_executor())
+    , end_of_turn_(io_.get_executor())
 {
     large_.set_dismantle([this](large_buffer used) { dismantle(std::move(used)); });
 }

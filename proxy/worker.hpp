@@ -8,6 +8,7 @@
 #include "proxy/handoff.hpp"
 #include "proxy/net/aside.hpp"
 #include "proxy/net/task.hpp"
+#include "proxy/net/turn_end.hpp"
 #include "proxy/runtime.hpp"
 #include "proxy/services.hpp"
 #include "proxy/upstream/pool.hpp"
@@ -63,6 +64,8 @@ public:
     static constexpr std::size_t buffer_size = 32 * 1024;
     /// For bodies that are larger than that.
     large_buffers& large() noexcept { return large_; }
+    /// For writes that wake somebody.
+    turn_end& end_of_turn() noexcept { return end_of_turn_; }
     /// For what would hold the others up.
     side_thread& aside() noexcept { return aside_; }
     std::unique_ptr<char[]> lend_buffer();
@@ -92,6 +95,7 @@ private:
     std::vector<std::unique_ptr<char[]>> buffers_;
     large_buffers large_;
     side_thread aside_;
+    turn_end end_of_turn_;
     std::unordered_map<std::string, upstream::endpoint_ptr> own_endpoints_;
     std::atomic<std::size_t> count_{0};
     std::atomic<std::size_t> idle_{0};

@@ -62,10 +62,11 @@ home_answer look_as_agent(const settings& s, const std::string& wanted)
 {
     if (s.single_uid) return look_for_home(wanted, s.agent.uid);
     int ends[2];
-    if (::pipe2(ends, O_CLOEXEC) != 0) return {};
+    if (::pipe2(ends, O_CLOEXEC) != 0) return {home_result::none, errno, 0};
     const sys::unique_fd reading(ends[0]);
     sys::unique_fd writing(ends[1]);
     const pid_t pid = ::fork();
+    const int no_fork = errno;
     if (pid == 0) {
         home_answer answer;
         if (drop_to({s.agent.uid, s.agent.gid, {}, true}) == nullptr)
@@ -77,7 +78,7 @@ home_answer look_as_agent(const settings& s, const std::string& wanted)
     home_answer answer;
     const bool told = pid > 0 && ::read(reading.get(), &answer, sizeof answer) == sizeof answer;
     if (pid > 0) ::waitpid(pid, nullptr, 0);
-    return told ? answer : home_answer{};
+    return told ? answer : home_answer{home_result::none, pid < 0 ? no_fork : EIO, 0};
 }
 
 bool is_empty(int directory) noexcept
@@ -148,6 +149,7 @@ void settle_account(settings& s, environment& env)
     if (!env.has("PATH")) env.set("PATH", usual_path);
     env.remove("OLDPWD");
     env.remove("_");
+    if (!s.single_uid) occupy_extra_users();
     const std::string passwd = read_passwd();
     env.set("HOME", settle_home(s, env, passwd));
     if (!find_by_uid(passwd, s.agent.uid)) s.agent.home = env.get("HOME");  // what a line for it will say

@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstring>
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -45,10 +46,42 @@ void reset_signals() noexcept
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
+// Looks along the PATH as execvp() does, but never hands a file that the kernel cannot run to a shell.
+// Returns with errno: what kept the first that is there from running, else that there is none.
+void execute(char** argv, char** envp, std::string_view path)
+{
+    const std::string name = argv[0];
+    if (name.find('/') != std::string::npos || name.empty()) {
+        ::execve(name.c_str(), argv, envp);
+        if (name.empty()) errno = ENOENT;
+        return;
+    }
+    int refused = 0;
+    for (bool more = true; more;) {
+        const std::size_t end = path.find(':');
+        more = end != std::string_view::npos;
+        const std::string_view directory = path.substr(0, end);
+        path.remove_prefix(more ? end + 1 : path.size());
+        const std::string file = directory.empty() ? name : std::string(directory) + "/" + name;
+        ::execve(file.c_str(), argv, envp);
+        if (errno == EACCES)
+            refused = errno;
+        else if (errno != ENOENT && errno != ENOTDIR && errno != ENAMETOOLONG && errno != ELOOP)
+            return;
+    }
+    errno = refused != 0 ? refused : ENOENT;
+}
+
 [[noreturn]] void become_agent(const settings& s, environment& env, const terminal& tty, int report_fd)
 {
-    ::setpgid(0, 0);
-    tty.give_to(::getpid());
+    if (s.new_session) {
+        // Fails where the terminal is the session's of somebody else: then there is none to control.
+        ::setsid();
+        ::ioctl(STDIN_FILENO, TIOCSCTTY, 0);
+    } else {
+        ::setpgid(0, 0);
+        tty.give_to(::getpid());
+    }
     const identity who{s.agent.uid, s.agent.gid, {}, !s.single_uid};
     if (const char* step = drop_to(who); step != nullptr) report(report_fd, failed_step::identity, step);
     if (const char* claim = verify_dropped(who); claim != nullptr)
@@ -81,9 +114,7 @@ void reset_signals() noexcept
     constexpr int report_place = STDERR_FILENO + 1;
     if (report_fd != report_place) ::dup3(report_fd, report_place, O_CLOEXEC);
     sys::close_from(report_place + 1);
-    // execvp() looks for PATH in the process's own environment.
-    environ = envp.data();
-    ::execvp(argv[0], argv.data());
+    execute(argv.data(), envp.data(), env.get("PATH"));
     report(report_place, failed_step::exec, "");
 }
 
@@ -113,7 +144,12 @@ agent_start describe(const failure& f, const settings& s)
                     (s.command.front().find(' ') == std::string::npos
                          ? ""
                          : " A line for a shell needs one: sh -c '…'")};
-    return {-1, sys::exit_cannot_execute, s.command.front() + ": cannot be executed: " + reason};
+    const char* remedy =
+        f.error == ENOEXEC
+            ? "; it is no program for this machine, or a script without a first line like #!/bin/sh (nothing "
+              "is handed to a shell: name one, sh FILE)"
+            : "";
+    return {-1, sys::exit_cannot_execute, s.command.front() + ": cannot be executed: " + reason + remedy};
 }
 
 }  // namespace
@@ -134,6 +170,22 @@ void terminal::take_back() const noexcept
     give_to(own_group_);
 }
 
+// The kernel tells the terminal's foreground, which is this process, that the line was lost; nobody else is
+// to hear of it.
+void terminal::let_go() noexcept
+{
+    if (own_group_ < 0) return;
+    own_group_ = -1;
+    if (::ioctl(STDIN_FILENO, TIOCNOTTY) != 0) return;
+    sigset_t lost;
+    ::sigemptyset(&lost);
+    ::sigaddset(&lost, SIGHUP);
+    ::sigaddset(&lost, SIGCONT);
+    const timespec now{};
+    while (::sigtimedwait(&lost, nullptr, &now) > 0) {
+    }
+}
+
 agent_start start_agent(const settings& s, environment& env, const terminal& tty)
 {
     int ends[2];
@@ -145,7 +197,7 @@ agent_start start_agent(const settings& s, environment& env, const terminal& tty
     if (pid < 0) return {-1, sys::exit_os_error, std::string("cannot fork: ") + std::strerror(errno)};
     if (pid == 0) become_agent(s, env, tty, to_parent.get());
     to_parent.reset();
-    ::setpgid(pid, pid);
+    if (!s.new_session) ::setpgid(pid, pid);
     failure f;
     ssize_t n = 0;
     do {

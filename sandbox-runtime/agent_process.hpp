@@ -13,6 +13,8 @@ class terminal {
 public:
     /// Whether stdin is a terminal whose foreground is ours to give.
     terminal() noexcept;
+    /// For an agent with a session of its own: the terminal is no longer this process's. Signals are blocked.
+    void let_go() noexcept;
     void give_to(pid_t group) const noexcept;
     void take_back() const noexcept;
 

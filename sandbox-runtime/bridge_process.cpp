@@ -284,14 +284,19 @@ void bridge_process::exited(int wait_status)
 {
     pid_ = -1;
     if (!wanted_) return;
-    const std::int64_t now = sys::now_ms();
-    // At once after a healthy life; a bridge that cannot run is not a busy loop.
-    if (now - started_ms_ > healthy_ms) delay_ms_ = 0;
-    start_again_ms_ = now + delay_ms_;
-    delay_ms_ = std::clamp(delay_ms_ * 2, 10, last_delay_ms);
+    if (settings_.bridge_restart) {
+        const std::int64_t now = sys::now_ms();
+        // At once after a healthy life; a bridge that cannot run is not a busy loop.
+        if (now - started_ms_ > healthy_ms) delay_ms_ = 0;
+        start_again_ms_ = now + delay_ms_;
+        delay_ms_ = std::clamp(delay_ms_ * 2, 10, last_delay_ms);
+    } else {
+        give_up();
+        lost_ = true;
+    }
     sys::say({"the bridge ended (", WIFSIGNALED(wait_status) ? "signal " : "exit code ",
               sys::decimal(WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : WEXITSTATUS(wait_status)),
-              "), starting it again"});
+              lost_ ? "); KEYHOLE_BRIDGE_RESTART=no: the agent is ended" : "), starting it again"});
 }
 
 int bridge_process::timeout() const

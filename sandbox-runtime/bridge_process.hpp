@@ -25,12 +25,13 @@ public:
 
     pid_t pid() const noexcept { return pid_; }
     bool in_use() const noexcept { return !listeners_.empty(); }
-    /// It was reaped. From now on it is due to be started again.
+    /// It was reaped. From now on it is due to be started again, or lost where that is not wanted.
     void exited(int wait_status);
     /// Milliseconds until there is something to do; -1: nothing.
     int timeout() const;
     void on_timer();
     void stop_restarting() noexcept { wanted_ = false; }
+    bool is_lost() const noexcept { return lost_; }
 
 private:
     bool spawn(int ready_fd, std::string& error);
@@ -47,6 +48,7 @@ private:
     std::vector<sys::unique_fd> listeners_;
     pid_t pid_ = -1;
     bool wanted_ = false;
+    bool lost_ = false;
     int delay_ms_ = 0;
     std::int64_t started_ms_ = 0;
     std::int64_t start_again_ms_ = -1;

@@ -7,21 +7,19 @@
 #include "sandbox-runtime/doctor/doctor.hpp"
 #include "sandbox-runtime/environment.hpp"
 #include "sandbox-runtime/privileges.hpp"
+#include "sandbox-runtime/provider_keys.hpp"
 #include "sandbox-runtime/secrets.hpp"
 #include "sandbox-runtime/session_token.hpp"
 #include "sandbox-runtime/settings.hpp"
 #include "sandbox-runtime/supervise.hpp"
+#include "sandbox-runtime/token_files.hpp"
 
-#include <algorithm>
 #include <cerrno>
 #include <csignal>
-#include <cstdlib>
 #include <cstring>
-#include <fcntl.h>
 #include <grp.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 using namespace keyhole;
@@ -71,37 +69,6 @@ int wait_for_socket(const std::string& path, int seconds, int signal_fd)
     return 0;
 }
 
-// A child looks, because only the kernel knows all the ways a file can be readable.
-bool agent_can_read(const std::string& path, const settings& s)
-{
-    const pid_t pid = ::fork();
-    if (pid == 0) {
-        const bool dropped = drop_to({s.agent.uid, s.agent.gid, {}, !s.single_uid}) == nullptr;
-        ::_exit(dropped && ::open(path.c_str(), O_RDONLY | O_CLOEXEC) < 0 ? 0 : 1);
-    }
-    int status = 0;
-    return pid < 0 || ::waitpid(pid, &status, 0) != pid || !WIFEXITED(status) || WEXITSTATUS(status) != 0;
-}
-
-bool is_allowed(const settings& s, std::string_view name)
-{
-    return std::find(s.allowed_secrets.begin(), s.allowed_secrets.end(), name) != s.allowed_secrets.end();
-}
-
-// A secrets mount is often world-readable. Where the agent could read it, the file is removed now that it was
-// read; a link is not, since what it leads to would stay.
-bool hide_token_file(const settings& s)
-{
-    struct stat info{};
-    if (::lstat(s.token_file.c_str(), &info) != 0 && errno == ENOENT) return true;
-    if (is_allowed(s, "session_token") || !agent_can_read(s.token_file, s)) return true;
-    if (!S_ISREG(info.st_mode) || ::unlink(s.token_file.c_str()) != 0) return false;
-    sys::say({s.token_file,
-              " was removed, since the agent could have read it; where it is to serve another start, "
-              "mount it with owner 0 and mode 0400 and start the container as root"});
-    return true;
-}
-
 int run(settings& s, environment& env, const sys::locked_bytes& token, const sys::unique_fd& signals)
 {
     const bool expected = !token.empty() || s.socket_was_named || expects_a_proxy(env);
@@ -140,7 +107,8 @@ int run(settings& s, environment& env, const sys::locked_bytes& token, const sys
         add_client_defaults(env, s.port);
     }
 
-    const terminal tty;
+    terminal tty;
+    if (s.new_session) tty.let_go();
     const agent_start started = start_agent(s, env, tty);
     env.wipe();  // the agent's secrets are the agent's
     if (started.pid < 0) {
@@ -165,6 +133,7 @@ int prepare_and_run(int argc, char** argv, char** envp, const std::string& given
     const sys::unique_fd signals = catch_signals();
     if (!signals) return stop(sys::exit_os_error, std::string("no signalfd: ") + std::strerror(errno));
     settings s;
+    s.given_no_new_privileges = ::prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1;
     std::string error;
     switch (read_settings(argc, argv, envp, s, error)) {
     case settings_result::help:
@@ -184,7 +153,7 @@ int prepare_and_run(int argc, char** argv, char** envp, const std::string& given
     }
     s.bridge_is_own_program = bridge_is_this_file && !s.bridge_was_named;
     sys::locked_bytes token;
-    const token_result taken = take_session_token(envp, s.token_file, s.token_file_was_named, token);
+    const token_result taken = find_session_token(envp, s, token);
     environment env(envp, s.kept_variables, s.dropped_variables);
     // From here on /proc/1/environ is empty.
     sys::wipe_environment(envp);
@@ -211,12 +180,14 @@ int prepare_and_run(int argc, char** argv, char** envp, const std::string& given
             "the variable " + name +
                 " holds what looks like a provider's real key; a sandbox must not have one. Give it to the "
                 "proxy instead, or name it in KEYHOLE_ALLOW_SECRETS if the agent is meant to hold it");
-    if (!hide_token_file(s))  // wherever the token came from
-        return stop(
-            sys::exit_configuration,
-            s.token_file +
-                " can be read by the agent; mount it with owner 0 and mode 0400, or put session_token into "
-                "KEYHOLE_ALLOW_SECRETS");
+    if (const std::string problem = find_secret_argument(s.command, s.allowed_secrets, token.view());
+        !problem.empty())
+        return stop(sys::exit_configuration, problem);
+    if (const std::string path = hide_token_files(s, token.view()); !path.empty())
+        return stop(sys::exit_configuration,
+                    path + " can be read by the agent and holds the session token; mount it with owner 0 and "
+                           "mode 0400, or put session_token into "
+                           "KEYHOLE_ALLOW_SECRETS");
     if (!s.single_uid)
         if (const std::string missing = missing_to_change_user(); !missing.empty())
             return stop(sys::exit_no_permission, "root cannot become uid " + std::to_string(s.agent.uid) +

@@ -69,7 +69,29 @@ bool add_to_extra_users(const std::string& line)
            ::write(file.get(), line.data(), line.size()) == static_cast<ssize_t>(line.size());
 }
 
+bool is_closed_directory(const std::string& path) noexcept
+{
+    struct stat info{};
+    return ::lstat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode) && info.st_uid == ::geteuid() &&
+           (info.st_mode & 022) == 0;
+}
+
 }  // namespace
+
+void occupy_extra_users()
+{
+    const std::string where = target_of(extra_users);
+    if (where.empty() || is_closed_directory(where)) return;
+    // What an agent left there in the container's earlier life is put aside, never entered.
+    const std::string aside = where + ".not-roots-" + std::to_string(sys::now_ms());
+    const bool is_free = ::rename(where.c_str(), aside.c_str()) == 0 || errno == ENOENT;
+    if (is_free && ::mkdir(where.c_str(), 0755) == 0 && ::chmod(where.c_str(), 0755) == 0) return;
+    if (errno == EROFS || errno == ENOENT) return;  // nor can anybody else
+    sys::say(
+        {where, " cannot be made root's (", reason_of(errno),
+         "): the agent may say there which users there are. Mount /tmp as a tmpfs of root's, and start with "
+         "--security-opt no-new-privileges"});
+}
 
 std::string reason_of(int error)
 {

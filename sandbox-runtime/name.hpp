@@ -17,6 +17,11 @@ inline constexpr const char* extra_users_file = "/var/lib/extrausers/passwd";
 /// stderr what could not, why, and what would help. Call before privileges go, with the agent's home settled.
 void settle_name(settings& s, std::string_view passwd);
 
+/// For PID 1 as root, before anything of the agent's runs: the place of extra users, which our images have on
+/// a tmpfs that is everybody's, is made and root's, so that nobody else says there who is who. Says on stderr
+/// where it cannot be had.
+void occupy_extra_users();
+
 /// One line of a passwd file; empty when a part cannot stand in one.
 std::string passwd_line(const account& who);
 

@@ -1,5 +1,6 @@
 #include "sandbox-runtime/provider_keys.hpp"
 
+#include <algorithm>
 #include <cstddef>
 
 namespace keyhole::runtime {
@@ -75,6 +76,30 @@ bool holds_session_token(std::string_view value) noexcept
             return true;
     }
     return false;
+}
+
+std::string find_secret_argument(const std::vector<std::string>& words,
+                                 const std::vector<std::string>& allowed, std::string_view token)
+{
+    const auto is_allowed = [&allowed](std::string_view what) {
+        return std::find(allowed.begin(), allowed.end(), what) != allowed.end();
+    };
+    for (std::size_t i = 0; i < words.size(); ++i) {
+        const std::string& word = words[i];
+        const std::string where =
+            i == 0 ? std::string("the command's name") : "argument " + std::to_string(i) + " of the command";
+        const bool holds_this = !token.empty() && word.find(token) != std::string::npos;
+        if ((holds_this || holds_session_token(word)) && !is_allowed("session_token"))
+            return where +
+                   " holds a session token, which the agent needs not: the bridge presents it. Leave it "
+                   "out of the command and AGENT_ARGS";
+        if (looks_like_provider_key(word) && !is_allowed("arguments"))
+            return where +
+                   " holds what looks like a provider's real key; a sandbox must not have one. Give it "
+                   "to the proxy instead, or put arguments into KEYHOLE_ALLOW_SECRETS if the agent is "
+                   "meant to hold it";
+    }
+    return {};
 }
 
 }  // namespace keyhole::runtime

@@ -2,7 +2,9 @@
 // of a proxy, and no safety.
 #pragma once
 
+#include <string>
 #include <string_view>
+#include <vector>
 
 namespace keyhole::runtime {
 
@@ -13,5 +15,11 @@ bool looks_like_provider_key(std::string_view value) noexcept;
 
 /// Whether a session token of this proxy's (kh_ and 32 or more characters) is somewhere in it.
 bool holds_session_token(std::string_view value) noexcept;
+
+/// A secret among the words of the agent's command, which everybody in the container may read: where it
+/// stands and what helps, never what it is; empty: none. `allowed` may hold `arguments` (provider's keys) and
+/// `session_token`; `token` is this session's, or empty.
+std::string find_secret_argument(const std::vector<std::string>& words,
+                                 const std::vector<std::string>& allowed, std::string_view token);
 
 }  // namespace keyhole::runtime

@@ -20,6 +20,7 @@ constexpr std::size_t most_names = 4096;  // that are looked at, and complained 
 // The kernel takes 128 KiB for one variable.
 constexpr std::size_t most_bytes = 64UL * 1024;
 constexpr std::string_view manifest_name = "manifest";
+constexpr std::string_view token_variable = "SESSION_TOKEN";
 
 bool is_variable_name(std::string_view name) noexcept
 {
@@ -193,6 +194,29 @@ std::string variable_of(std::string_view file_name)
     return is_variable_name(name) ? name : std::string();
 }
 
+std::vector<std::string> find_token_files(const std::string& directory, std::string_view token)
+{
+    std::vector<std::string> paths;
+    const sys::unique_fd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!fd) return paths;
+    transit text;
+    std::string why;
+    std::vector<std::string> unheard;
+    std::vector<wanted> named;
+    if (text.read(fd.get(), std::string(manifest_name), why)) named = read_manifest(text.view(), unheard);
+    for (const std::string& name : names_in(fd.get())) {
+        const bool by_manifest = std::any_of(named.begin(), named.end(), [&name](const wanted& each) {
+            return each.variable == token_variable && each.file == name;
+        });
+        why.clear();
+        const bool by_content = !token.empty() && text.read(fd.get(), name, why) &&
+                                text.view().find(token) != std::string_view::npos;
+        if (variable_of(name) == token_variable || by_manifest || by_content)
+            paths.push_back((directory.ends_with('/') ? directory : directory + "/") + name);
+    }
+    return paths;
+}
+
 std::vector<std::string> load_secrets(environment& env, const std::string& directory)
 {
     std::vector<std::string> complaints;
@@ -214,8 +238,7 @@ std::vector<std::string> load_secrets(environment& env, const std::string& direc
     for (const wanted& each :
          has_manifest ? read_manifest(text.view(), complaints) : list_files(fd.get(), complaints))
     {
-        // Where the session's token lies, too.
-        if (each.variable == "SESSION_TOKEN") continue;
+        if (each.variable == token_variable) continue;  // find_token_files()
         why = objection(env, taken, each);
         if (!why.empty()) {
             complaints.push_back(left_out(each.file, why));

@@ -112,7 +112,8 @@ usage: keyhole-init [options] [--] COMMAND [ARG...]       executed exactly as gi
 
 read from the environment, and kept from the agent:
   SESSION_TOKEN or SESSION_TOKEN_FILE (default /run/secrets/session_token), SESSION_ID, CONTROL_*, KEYHOLE_*
-  KEYHOLE_ALLOW_SECRETS=NAME,…   variables that may hold what looks like a provider's key
+  KEYHOLE_ALLOW_SECRETS=NAME,…   variables that may hold what looks like a provider's key; arguments: so may the command's;
+                                 session_token: the token's file may be readable, and the token in the command
   KEYHOLE_DROP_ENV=NAME,PRE*,…   more variables, or prefixes, that are the orchestrator's own
   KEYHOLE_SECRETS=DIR            a directory of the agent's secrets (default /run/secrets): file my-key becomes MY_KEY, or as
                                  its file `manifest` says in lines VARIABLE<TAB>FILE
@@ -122,6 +123,8 @@ read from the environment, and kept from the agent:
   KEYHOLE_CONNECT_WAIT=SECONDS   how long a connection waits for an absent proxy before its 503 (default 5)
   KEYHOLE_MAX_CONNECTIONS=N      more than this get a 503 at once (default 16384, and what the open-files limit allows)
   KEYHOLE_ADOPT=1                the agent's uid gets its line in /etc/passwd and owns its home directory, where that can be done
+  KEYHOLE_NEW_SESSION=1          the agent leads a session of its own, to which the terminal belongs
+  KEYHOLE_BRIDGE_RESTART=no      a bridge that ends is not started again: the agent is ended, exit code 69
   KEYHOLE_SECCOMP=off            no system call filter of our own (the engine's stays)
   KEYHOLE_PROXY_WAIT=SECONDS     how long to wait for the proxy at start (default 3)
 read from the environment:
@@ -226,6 +229,8 @@ settings_result read_settings(int argc, char** argv, char** envp, settings& out,
     const switch_setting switches[] = {{"KEYHOLE_SINGLE_UID", &out.single_uid},
                                        {"KEYHOLE_ADOPT", &out.adopt},
                                        {"KEYHOLE_SECCOMP", &out.filter},
+                                       {"KEYHOLE_NEW_SESSION", &out.new_session},
+                                       {"KEYHOLE_BRIDGE_RESTART", &out.bridge_restart},
                                        {"KEYHOLE_HAND_OFF", &hand_off}};
     for (const switch_setting& each : switches) {
         const auto text = raw_value(envp, each.variable);

@@ -51,7 +51,10 @@ struct settings {
     int grace_ms = 2000;  ///< for what the agent left running
     bool single_uid = false;
     bool subreaper = false;
+    bool new_session = false;    ///< the agent leads a session of its own, with the terminal, if there is one
+    bool bridge_restart = true;  ///< false: a bridge that ends is the end of the agent
     look doctor = look::none;
+    bool given_no_new_privileges = false;  ///< the container was started so
 
     std::string agent_user;  ///< as asked for; empty: not asked
     std::string agent_uid;

@@ -82,6 +82,11 @@ int next_signal(int timeout_ms) noexcept
     return signal > 0 ? signal : 0;
 }
 
+int milliseconds_until(std::int64_t time_ms) noexcept
+{
+    return static_cast<int>(std::clamp<std::int64_t>(time_ms - sys::now_ms(), 0, 1000));
+}
+
 // Not PID 1: only our own descendants may be ended. Orphans among them become our children, so this reaches
 // all in the end.
 void signal_children(int signal)
@@ -145,8 +150,10 @@ int supervise(pid_t agent, bridge_process& bridge, const terminal& tty, const se
 {
     int code = 0;
     bool was_asked_to_stop = false;
+    std::int64_t kill_at_ms = -1;  // for an agent that does not heed that its bridge is lost
     for (bool running = true; running;) {
-        const auto signal = static_cast<std::size_t>(next_signal(bridge.timeout()));
+        const auto signal = static_cast<std::size_t>(
+            next_signal(kill_at_ms < 0 ? bridge.timeout() : milliseconds_until(kill_at_ms)));
         if (signal == SIGTERM && std::exchange(was_asked_to_stop, true))
             forward(agent, SIGKILL);
         else if (signal != 0 && signal != SIGCHLD)
@@ -159,8 +166,14 @@ int supervise(pid_t agent, bridge_process& bridge, const terminal& tty, const se
         if (result.agent_ended) {
             code = exit_code_of(result.agent_status);
             running = false;
-        } else
+            if (bridge.is_lost()) code = sys::exit_unavailable;
+        } else if (!bridge.is_lost())
             bridge.on_timer();
+        else if (kill_at_ms < 0) {
+            kill_at_ms = sys::now_ms() + s.grace_ms;
+            forward(agent, s.signals[SIGTERM]);
+        } else if (milliseconds_until(kill_at_ms) == 0)
+            forward(agent, SIGKILL);
     }
     tty.take_back();
     clear_up(agent, bridge, s, s.grace_ms);

@@ -1,6 +1,7 @@
 // The books on a request's path: reserve and settle a budget, open and settle a journal slot.
 #include "metering/budget.hpp"
 #include "metering/journal.hpp"
+#include "metering/ledger_writer.hpp"
 
 #include <benchmark/benchmark.h>
 
@@ -36,22 +37,22 @@ void reserve_and_settle(benchmark::State& state)
 }
 BENCHMARK(reserve_and_settle);
 
-class journal_file {
+class folder {
 public:
-    journal_file()
+    folder()
     {
         std::string pattern = (std::filesystem::temp_directory_path() / "keyhole-micro-XXXXXX").string();
         if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error{"no temporary directory"};
         folder_ = pattern;
     }
-    ~journal_file()
+    ~folder()
     {
         std::error_code ignored;
         std::filesystem::remove_all(folder_, ignored);
     }
-    journal_file(const journal_file&) = delete;
-    journal_file& operator=(const journal_file&) = delete;
-    std::string path() const { return (folder_ / "inflight").string(); }
+    folder(const folder&) = delete;
+    folder& operator=(const folder&) = delete;
+    std::string at(const std::string& name) const { return (folder_ / name).string(); }
 
 private:
     std::filesystem::path folder_;
@@ -59,8 +60,8 @@ private:
 
 void journal_slot(benchmark::State& state)
 {
-    const journal_file file;
-    journal j{file.path(), 4096, false};
+    const folder files;
+    journal j{files.at("inflight"), 4096, false};
     record r;
     r.session = "ses_0123456789abcdefghij";
     r.model = "gpt-4o-mini";
@@ -74,6 +75,69 @@ void journal_slot(benchmark::State& state)
     }
 }
 BENCHMARK(journal_slot);
+
+/// As a chat completion leaves it.
+record finished(std::int64_t ended_us, std::int64_t session)
+{
+    record r;
+    r.request_id = new_request_id();
+    r.session = "ses_" + std::to_string(10'000'000'000'000'000 + session);
+    r.provider = "openai";
+    r.route = "POST /v1/chat/completions";
+    r.model = "gpt-4o-mini";
+    r.answered_model = "gpt-4o-mini-2024-07-18";
+    const auto id = format_request_id(r.request_id);
+    r.provider_request_id = "req_" + std::string(id.data(), id.size());
+    r.answer_id = "chatcmpl-" + std::string(id.rbegin(), id.rend());
+    r.service_tier = "default";
+    r.price_version = "2026-11-21";
+    r.format = wire::openai_chat;
+    r.source = usage_source::provider;
+    r.end = outcome::ok;
+    r.priced = true;
+    r.status = 200;
+    r.counts.input = 300 + ended_us % 300;
+    r.counts.cache_read = 128;
+    r.counts.output = 100 + ended_us % 100;
+    r.cost_nano_usd = r.counts.input * 150 + r.counts.output * 600;
+    r.reserved_nano_usd = 2'000'000;
+    r.received_us = ended_us - 900;
+    r.forwarded_us = ended_us - 850;
+    r.first_byte_us = r.first_token_us = ended_us - 20;
+    r.ended_us = ended_us;
+    r.bytes_in = 2048;
+    r.bytes_out = 800;
+    return r;
+}
+
+/// Rows of so many sessions into the ledger's file, so many a commit, 32 at a time; a time is that of one
+/// commit.
+void ledger_rows(benchmark::State& state)
+{
+    const folder files;
+    ledger_writer file{files.at("ledger.db"), false, 1000};
+    std::vector<record> rows(static_cast<std::size_t>(state.range(0)));
+    std::int64_t at = now;
+    constexpr std::size_t a_step = 32;
+    for (auto _ : state) {
+        state.PauseTiming();
+        for (record& r : rows) {
+            at += 30;
+            r = finished(at, at / 30 * 7919 % state.range(1));
+        }
+        std::vector<const record*> some;
+        state.ResumeTiming();
+        for (const record& r : rows) {
+            some.push_back(&r);
+            if (some.size() != a_step && &r != &rows.back()) continue;
+            file.take(some);
+            some.clear();
+        }
+        file.commit();
+    }
+    state.SetItemsProcessed(state.iterations() * state.range(0));
+}
+BENCHMARK(ledger_rows)->Args({80, 1})->Args({800, 1})->Args({800, 1000});
 
 }  // namespace
 }  // namespace keyhole::bench

@@ -339,7 +339,8 @@ void requests(const usage_options& o)
     table t({"RECEIVED (UTC)", "REQUEST", "SESSION", "MODEL", ">STATUS", "OUTCOME", "USAGE", ">INPUT",
              ">OUTPUT", ">USD", ">MS"});
     for (const auto& r : rows) {
-        const bool unpriced = !r.value("priced", false) && number_of(r, "total_tokens") > 0;
+        const bool unpriced = !r.value("priced", false) &&
+                              (number_of(r, "total_tokens") > 0 || number_of(r, "web_searches") > 0);
         const std::int64_t took_us = number_of(r, "ended_us") - number_of(r, "received_us");
         t.add({shown_time(number_of(r, "received_us")), text_of(r, "request_id"), text_of(r, "session"),
                text_of(r, "model"), text_of(r, "status"), text_of(r, "outcome"), text_of(r, "usage_source"),

@@ -1,5 +1,7 @@
 #include "proxy/http/head.hpp"
 
+#include "metering/byte_scan.hpp"
+
 #include <array>
 #include <cstring>
 #include <optional>
@@ -40,10 +42,10 @@ std::string_view trim(std::string_view s) noexcept
 /// Visible ASCII, tab, space and obs-text; no other control characters (RFC 9110 section 5.5).
 bool is_field_value(std::string_view s) noexcept
 {
-    for (const char c : s) {
-        const auto u = static_cast<unsigned char>(c);
-        if ((u < 0x20 && u != '\t') || u == 0x7f) return false;
-    }
+    const char* at = s.data();
+    const char* const end = at + s.size();
+    while ((at = metering::find_control(at, end)) != end)
+        if (*at++ != '\t') return false;
     return true;
 }
 
@@ -156,9 +158,8 @@ std::string_view find(const std::vector<field>& fields, std::string_view lower_n
 
 }  // namespace
 
-bool iequals(std::string_view a, std::string_view b_lower) noexcept
+bool same_letters(std::string_view a, std::string_view b_lower) noexcept
 {
-    if (a.size() != b_lower.size()) return false;
     for (std::size_t i = 0; i < a.size(); ++i)
         if (lower(a[i]) != b_lower[i]) return false;
     return true;

@@ -82,7 +82,12 @@ head_error parse_response(std::string_view text, bool request_was_head, response
 std::size_t head_length(std::string_view text, std::size_t& searched) noexcept;
 
 /// ASCII only, as field names and tokens are.
-bool iequals(std::string_view a, std::string_view b_lower) noexcept;
+bool same_letters(std::string_view a, std::string_view b_lower_of_that_size) noexcept;
+/// Nearly always it is the length that differs.
+inline bool iequals(std::string_view a, std::string_view b_lower) noexcept
+{
+    return a.size() == b_lower.size() && same_letters(a, b_lower);
+}
 bool is_token(std::string_view s) noexcept;
 /// Whether the comma-separated list holds the token (case-insensitively).
 bool list_has(std::string_view list, std::string_view lower_token) noexcept;

@@ -102,6 +102,9 @@ task<bool> send_rest(relaying& r)
 
 task<bool> send(relaying& r, payload p, bool last)
 {
+    auto& together = r.c.home().end_of_turn();
+    // Not a stream's events: each leaves as it came.
+    if (last && !r.x.counted_stream && together.has_company()) co_await together.wait();
     if (send_at_once(r, p, last)) co_return true;
     const bool written = co_await send_rest(r);
     co_return written;

@@ -10,22 +10,6 @@
 namespace keyhole::proxy {
 namespace {
 
-void note_progress(relaying& r)
-{
-    // What a kill -9 would leave: the journal slot is kept current with the best-known usage. Of what was
-    // made before, only the whole is billed.
-    if (r.x.way->objects == object_rule::uses) return;
-    auto& row = r.x.row();
-    const auto& seen = r.x.meter->so_far();
-    if (row.counts == seen.counts) return;
-    const auto cost = r.x.rt->prices->price(row.provider.view(), row.model.view(), {}, seen.counts);
-    row.cost_nano_usd = cost.nano_usd;
-    row.priced = cost.priced;
-    row.counts = seen.counts;
-    row.source = seen.source == metering::usage_source::none ? metering::usage_source::none
-                                                             : metering::usage_source::provider_partial;
-}
-
 /// A stream may last for minutes, and thousands may run: what only its beginning needed goes once it has
 /// begun.
 void shed_heads(relaying& r)
@@ -70,7 +54,7 @@ task<failure> relay_body(relaying& r)
         }
         row.bytes_out += static_cast<std::int64_t>(p.size);
         if (r.made) r.made->feed(p.view());
-        if (p.size != 0 && row.first_token_us == 0 && x.answer.status < 300)
+        if (row.first_token_us == 0 && x.answer.status < 300 && r.silence.broken_by(p.view()))
             row.first_token_us = metering::now_us();
         const std::string_view metered = p.view();
         if (r.done) {
@@ -109,7 +93,7 @@ task<failure> relay_body(relaying& r)
             if (!written && r.c.cut() == cut_reason::none) hang_up(r);
         }
         first = false;
-        note_progress(r);
+        note_progress(x);
         if (!r.hung_up) r.c.limit().expect(waiting_for::answer, idle);
         if (!x.head_text.empty() && x.answer_begun) shed_heads(r);
         shed_body(x, row);
@@ -169,7 +153,8 @@ metering::answer_head what_the_head_says(const http::response_head& head, std::s
                        .cache_read = count("x-amzn-bedrock-cache-read-input-token-count"),
                        .cache_write = count("x-amzn-bedrock-cache-write-input-token-count")},
             .service_tier = head.get("x-amzn-bedrock-service-tier"),
-            .error_type = head.get("x-amzn-errortype")};
+            .error_type = head.get("x-amzn-errortype"),
+            .texts = metering::texts_counted::unbilled};
 }
 
 /// Decides how the answer goes on: framing towards the agent, and whether an inserted usage chunk must come
@@ -185,8 +170,12 @@ void prepare(relaying& r)
         return http::iequals(type.substr(0, wanted.size()), wanted);
     };
     const bool events = is("text/event-stream");
+    r.silence = silence_watch(!identity ? silence_watch::form::any
+                              : events  ? silence_watch::form::events
+                                        : silence_watch::form::text);
     const bool streams = events || is("application/x-ndjson") || is("application/vnd.amazon.eventstream");
     row.status = static_cast<std::int16_t>(x.answer.status);
+    if (x.answer.status >= 300) note_refused(x);
     row.provider_request_id = provider_request_id(x.answer);
     row.stream = row.stream || streams;
     x.meter.emplace(row.format, what_the_head_says(x.answer, type, coding));

@@ -5,6 +5,7 @@
 #include "proxy/exchange.hpp"
 #include "proxy/http/chunked.hpp"
 #include "proxy/objects.hpp"
+#include "proxy/relay/silence_watch.hpp"
 #include "proxy/upstream/coded_watch.hpp"
 #include "proxy/upstream/masking.hpp"
 
@@ -60,6 +61,7 @@ struct relaying {
     std::unique_ptr<coded_answer> coded;  ///< it came compressed
     http::chunk_decoder chunks;
     std::uint64_t left = 0;  ///< of a body with a length
+    silence_watch silence;   ///< until the answer says something
     bool done = false;
     bool to_agent_chunked = false;
     std::string head;                     ///< until it is sent

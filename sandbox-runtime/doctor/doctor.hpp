@@ -15,7 +15,7 @@ std::vector<std::string> doctor_command(const settings& s);
 /// Whether this process is to look around itself: it is that command, or the doctor was called by somebody
 /// who is inside already.
 bool is_examination(int argc, char** argv) noexcept;
-/// 0: all ok; 1: something is broken.
+/// 0: all ok; 1: something is broken; 64: wrong option.
 int examine(int argc, char** argv, char** envp);
 
 }  // namespace keyhole::runtime

@@ -1,6 +1,9 @@
 #include "bridge/system.hpp"
 #include "sandbox-runtime/doctor/looks.hpp"
 #include "sandbox-runtime/doctor/mounts.hpp"
+#include "sandbox-runtime/doctor/walk.hpp"
+#include "sandbox-runtime/provider_keys.hpp"
+#include "sandbox-runtime/secrets.hpp"
 
 #include <climits>
 
@@ -27,46 +30,6 @@ std::vector<std::string> which_can(std::initializer_list<const char*> paths, int
     return found;
 }
 
-bool is_real_directory(const std::string& path) noexcept
-{
-    struct stat info{};
-    return ::lstat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
-}
-
-// What programs come from: whoever writes there decides what the next command does.
-void look_at_system_files(report& r)
-{
-    std::vector<std::string> writable = which_can({"/",
-                                                   "/bin",
-                                                   "/boot",
-                                                   "/etc",
-                                                   "/etc/passwd",
-                                                   "/etc/group",
-                                                   "/etc/ld.so.preload",
-                                                   "/etc/profile",
-                                                   "/lib",
-                                                   "/lib64",
-                                                   "/opt",
-                                                   "/root",
-                                                   "/sbin",
-                                                   "/usr",
-                                                   "/usr/bin",
-                                                   "/usr/lib",
-                                                   "/usr/local",
-                                                   "/usr/local/bin",
-                                                   "/usr/local/lib",
-                                                   "/usr/sbin",
-                                                   "/var",
-                                                   "/var/lib"},
-                                                  W_OK);
-    r.expect(writable.empty(), "system files", "cannot be written", "the agent can write " + join(writable),
-             "start with --read-only, as a user who is not root, and mount nothing writable there");
-    struct statvfs root{};
-    const bool read_only = ::statvfs("/", &root) == 0 && (root.f_flag & ST_RDONLY) != 0;
-    r.note("root file system",
-           read_only ? "read-only" : "can be written where files allow it; --read-only closes it");
-}
-
 void look_at_kernel_files(report& r)
 {
     const std::vector<std::string> writable =
@@ -79,65 +42,6 @@ void look_at_kernel_files(report& r)
     r.expect(writable.empty() && readable.empty(), "kernel settings", "closed",
              "the agent can change or read " + join(writable.empty() ? readable : writable),
              "start without --privileged and as a user who is not root");
-}
-
-void look_at_devices(report& r)
-{
-    std::vector<std::string> open = which_can({"/dev/kvm", "/dev/fuse", "/dev/net/tun", "/dev/vhost-net",
-                                               "/dev/vhost-vsock", "/dev/vsock", "/dev/loop-control"},
-                                              R_OK | W_OK);
-    for (const std::string& name : names_in("/dev")) {
-        struct stat info{};
-        const std::string path = "/dev/" + name;
-        if (::stat(path.c_str(), &info) == 0 && S_ISBLK(info.st_mode) && can(path, R_OK))
-            open.push_back(path);
-    }
-    r.expect(open.empty(), "devices", "the usual ones", "the agent can open " + join(open),
-             "start without --privileged and without --device");
-}
-
-bool is_one_of(std::string_view text, std::initializer_list<std::string_view> list) noexcept
-{
-    return std::find(list.begin(), list.end(), text) != list.end();
-}
-
-bool ends_with_one_of(std::string_view text, std::initializer_list<std::string_view> list) noexcept
-{
-    return std::any_of(list.begin(), list.end(),
-                       [text](std::string_view each) { return text.ends_with(each); });
-}
-
-// A directory of the host that holds more than a workspace.
-bool is_hosts(const mount& m) noexcept
-{
-    if (m.where == "/" || m.where.starts_with("/proc") || m.where.starts_with("/sys") ||
-        m.where.starts_with("/dev"))
-        return m.type == "devtmpfs";
-    if (is_one_of(m.type,
-                  {"proc", "sysfs", "devtmpfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs"}))
-        return true;
-    if (is_one_of(m.type, {"tmpfs", "ramfs", "devpts", "mqueue", "overlay", "fuse.lxcfs"}) && m.root == "/")
-        return false;
-    return is_one_of(m.root, {"/", "/etc", "/root", "/home", "/var", "/var/lib", "/var/lib/docker",
-                              "/var/run", "/run", "/usr", "/boot", "/opt", "/srv"}) ||
-           ends_with_one_of(m.root, {"/.ssh", "/.aws", "/.azure", "/.gnupg", "/.kube", "/.docker",
-                                     "/.config/gcloud", "/.netrc", "/.git-credentials"});
-}
-
-void look_at_mounts(report& r)
-{
-    std::vector<std::string> hosts;
-    std::vector<std::string> writable;
-    for (const mount& m : mounts()) {
-        if (is_hosts(m)) hosts.push_back(m.where + " (" + m.type + " " + m.root + ")");
-        if (m.where != "/" && !m.where.starts_with("/proc") && !m.where.starts_with("/dev") &&
-            is_real_directory(m.where) && can(m.where, W_OK))
-            writable.push_back(m.where);
-    }
-    r.expect(hosts.empty(), "host directories", "none but what a sandbox is given",
-             "the host's own are mounted: " + join(hosts),
-             "mount a workspace, not the host's system or home directories");
-    r.note("writable mounts", join(writable));
 }
 
 // By its mode, or by whoever may change that.
@@ -173,27 +77,58 @@ void look_at_programs(report& r)
         "and --cap-drop ALL");
 }
 
-void look_at_secrets(report& r)
+// A token's file by its name, or because it holds what one looks like.
+bool holds_token(const std::string& path)
 {
+    struct stat info{};
+    return ::stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode) && can(path, R_OK) &&
+           (variable_of(path.substr(path.rfind('/') + 1)) == "SESSION_TOKEN" ||
+            holds_session_token(read_file(path)));
+}
+
+// Where secrets are mounted: the usual places, the one that was named, and whatever is mounted as a file.
+std::vector<std::string> places_of_secrets(const place& here)
+{
+    std::vector<std::string> places{"/run/secrets", "/var/run/secrets", here.secrets_directory};
+    for (const mount& m : mounts())
+        if (!m.where.starts_with("/proc/")) places.push_back(m.where);
+    return places;
+}
+
+void look_at_secrets(report& r, const place& here)
+{
+    std::vector<std::string> tokens;
+    const auto look = [&tokens](const std::string& path) {
+        if (holds_token(path) && std::find(tokens.begin(), tokens.end(), path) == tokens.end())
+            tokens.push_back(path);
+    };
+    if (can(here.token_file, R_OK)) tokens.push_back(here.token_file);
+    for (const std::string& path : places_of_secrets(here))
+        look(path);
+    const walk_result searched =
+        walk({"/run/secrets", here.secrets_directory}, {}, [&look](const met& each) { look(each.path()); });
+
     std::vector<std::string> agents;
-    for (const std::string& name : names_in("/run/secrets"))
-        if (name != "session_token" && can("/run/secrets/" + name, R_OK)) agents.push_back(name);
-    r.expect(!can("/run/secrets/session_token", R_OK), "session token's file", "closed",
-             "the agent can read /run/secrets/session_token",
+    for (const std::string& name : names_in(here.secrets_directory)) {
+        const std::string path = here.secrets_directory + "/" + name;
+        if (can(path, R_OK) && std::find(tokens.begin(), tokens.end(), path) == tokens.end())
+            agents.push_back(name);
+    }
+    r.expect(tokens.empty() && searched.unfinished.empty(), "session token's file", "closed",
+             tokens.empty() ? "not seen to the end: " + join(searched.unfinished) + " (" + searched.why + ")"
+                            : "the agent can read " + join(tokens),
              "give it owner 0 and mode 0400, or use a socket of the session's own");
-    if (!agents.empty()) r.note("secrets", "the agent's own, in /run/secrets: " + join(agents));
+    if (!agents.empty())
+        r.note("secrets", "the agent's own, in " + here.secrets_directory + ": " + join(agents));
 }
 
 }  // namespace
 
-void look_at_files(report& r, const place&)
+void look_at_files(report& r, const place& here)
 {
-    look_at_system_files(r);
     look_at_kernel_files(r);
-    look_at_devices(r);
-    look_at_mounts(r);
     look_at_programs(r);
-    look_at_secrets(r);
+    look_at_secrets(r, here);
 }
 
 }  // namespace keyhole::runtime::doctor

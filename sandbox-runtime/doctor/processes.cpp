@@ -96,13 +96,14 @@ void look_at_processes(report& r)
                  "', whose environment its user may read and who does not supervise",
              "start the container without --init and with keyhole-init as its entry point");
     // The kernel's own thread: every process namespace but the first lacks it.
-    r.expect(read_file("/proc/2/comm") != "kthreadd\n", "process namespace", "its own",
+    r.expect(read_file("/proc/2/comm") != "kthreadd\n", "process namespace", "not the host's",
              "the host's processes are visible", "start without --pid host");
 
     // The number that the kernel gives the host's own.
     std::array<char, 64> ipc{};
     const bool told = ::readlink("/proc/self/ns/ipc", ipc.data(), ipc.size() - 1) > 0;
-    r.expect(!told || std::string_view(ipc.data()) != "ipc:[4026531839]", "shared memory", "its own",
+    r.expect(!told || std::string_view(ipc.data()) != "ipc:[4026531839]", "shared memory",
+             "not the host's (that no other container shares it cannot be seen from inside)",
              "the host's shared memory and message queues are visible", "start without --ipc host");
 
     for (const process& p : all) {

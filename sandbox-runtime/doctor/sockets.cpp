@@ -3,6 +3,7 @@
 #include "bridge/system.hpp"
 #include "sandbox-runtime/doctor/looks.hpp"
 #include "sandbox-runtime/doctor/mounts.hpp"
+#include "sandbox-runtime/doctor/walk.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -16,7 +17,6 @@
 namespace keyhole::runtime::doctor {
 namespace {
 
-constexpr std::size_t most_names = 200'000;
 constexpr std::size_t most_sockets = 64;
 
 bool is_kernels(const mount& m) noexcept
@@ -54,40 +54,27 @@ public:
     {
         struct stat info{};
         if (::stat(here.socket.c_str(), &info) == 0) own_ = {info.st_dev, info.st_ino};
-        for (const mount& m : mounts())
-            if (m.where != "/") tops_.push_back(m.where);
-        for (const mount& m : mounts())
-            if (m.where != "/" && !is_kernels(m)) enter(m.where, true);
+        std::vector<std::string> tops;
+        std::vector<std::string> borders;
+        for (const mount& m : mounts()) {
+            borders.push_back(m.where);
+            if (m.where == "/" || is_kernels(m)) continue;
+            tops.push_back(m.where);
+            look(m.where);
+        }
+        searched_ = walk(tops, borders, [this](const met& each) {
+            if (each.type == DT_SOCK) look(each.path());
+        });
     }
 
     const std::vector<std::string>& found() const noexcept { return found_; }
-    bool gave_up() const noexcept { return seen_ >= most_names; }
+    const walk_result& searched() const noexcept { return searched_; }
 
 private:
-    void enter(const std::string& path, bool top)
+    void look(const std::string& path)
     {
         struct stat info{};
-        if (::lstat(path.c_str(), &info) != 0) return;
-        if (S_ISSOCK(info.st_mode)) look(path, info);
-        // What is mounted below has its own turn.
-        if (!S_ISDIR(info.st_mode) || (!top && std::find(tops_.begin(), tops_.end(), path) != tops_.end()))
-            return;
-        DIR* d = ::opendir(path.c_str());
-        if (d == nullptr) return;
-        std::vector<std::string> deeper;
-        while (const dirent* entry = ::readdir(d)) {
-            const std::string_view name = entry->d_name;
-            if (name == "." || name == ".." || gave_up()) continue;
-            ++seen_;
-            if (entry->d_type == DT_DIR || entry->d_type == DT_SOCK || entry->d_type == DT_UNKNOWN)
-                deeper.push_back(path + "/" + std::string(name));
-        }
-        ::closedir(d);
-        for (const std::string& each : deeper)
-            enter(each, false);
-    }
-    void look(const std::string& path, const struct stat& info)
-    {
+        if (::lstat(path.c_str(), &info) != 0 || !S_ISSOCK(info.st_mode)) return;
         const bool own = info.st_dev == own_.device && info.st_ino == own_.number;
         if (!own && found_.size() < most_sockets && !is_bound_in_here(bound_, path) && is_answered(path))
             found_.push_back(path);
@@ -98,9 +85,8 @@ private:
         ino_t number = 0;
     } own_;
     std::vector<std::string> bound_;
-    std::vector<std::string> tops_;
     std::vector<std::string> found_;
-    std::size_t seen_ = 0;
+    walk_result searched_;
 };
 
 std::vector<std::string> known_ones()
@@ -128,9 +114,12 @@ void look_at_sockets(report& r, const place& here)
         open.empty(), "engine and host sockets", "none in reach",
         "the agent may talk to " + join(open) + ", whose owner is outside",
         "mount no engine's, bus's, admin or other session's socket into a sandbox, alone or in a directory");
-    if (everywhere.gave_up())
-        r.note("search for sockets",
-               "ended after " + std::to_string(most_names) + " names in what is mounted");
+    const walk_result& searched = everywhere.searched();
+    r.expect(searched.unfinished.empty(), "search for sockets",
+             "to the end (" + std::to_string(searched.names) + " names in what is mounted)",
+             "not seen to the end: " + join(searched.unfinished) + " (" + searched.why +
+                 "), so a socket of the host may be there",
+             "mount less: the directories that the agent works on, not whole trees");
 
     const std::vector<mount> all = mounts();
     const bool as_file =

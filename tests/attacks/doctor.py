@@ -5,6 +5,7 @@ import os
 import queue
 import shutil
 import socket
+import stat
 import subprocess
 import threading
 
@@ -151,7 +152,41 @@ def breaks(d):
     os.chown(owned, 1000, 1000)
     owned.chmod(0o111)
     d.engine = engine
+    profile = d.folder / "profile"
+    profile.write_text("")
+    profile.chmod(0o666)
+    looks_like_one = d.folder / "looks-like-one"
+    looks_like_one.write_text("kh_" + "aB3dE5gH7j" * 4)
+    looks_like_one.chmod(0o444)
+    fuse = d.folder / "fuse"
+    os.mknod(fuse, stat.S_IFCHR | 0o666, os.makedev(10, 229))
+    alice = d.folder / "alice"
+    (alice / ".ssh").mkdir(parents=True)
+    crowd = d.folder / "crowd"
+    crowd.mkdir()
+    for i in range(20_000):
+        os.mknod(crowd / str(i))
+    tabs = d.folder / "tabs"
+    tabs.write_text("search example.org\nnameserver\t127.0.0.53\n")
+    d.tabs = tabs
+    allowed = ["-e", "KEYHOLE_ALLOW_SECRETS=session_token"]
     return [
+        by_run(["system files"], "a writable /etc/profile.d", [*ONE, "-v", f"{writable}:/etc/profile.d"]),
+        by_run(["system files"], "a writable /usr/lib/python3", [*ONE, "-v", f"{writable}:/usr/lib/python3"]),
+        by_run(["system files"], "a writable /etc/bash.bashrc", [*ONE, "-v", f"{profile}:/etc/bash.bashrc"]),
+        by_run(["system files"], "an agent that owns what it cannot write yet", [*ONE, "-v", f"{owned}:/usr/share/tool"]),
+        by_run(["session token's file"], "SESSION_TOKEN_FILE elsewhere", [*ONE, *allowed, "-v", f"{token}:/etc/tok:ro", "-e", "SESSION_TOKEN_FILE=/etc/tok"]),
+        by_run(["session token's file"], "the name session-token", [*ONE, *allowed, "-v", f"{token}:/run/secrets/session-token:ro"]),
+        by_run(["session token's file"], "another name", [*ONE, "-v", f"{looks_like_one}:/run/secrets/notes:ro"]),
+        by_run(["session token's file"], "a file mounted anywhere", [*ONE, "-v", f"{looks_like_one}:/srv/notes:ro"]),
+        by_exec(["session token's file"], "docker exec, SESSION_TOKEN_FILE elsewhere", [*ONE, *allowed, "-v", f"{token}:/etc/tok:ro", "-e", "SESSION_TOKEN_FILE=/etc/tok"], "1000:1000"),
+        by_run(["devices"], "a device under another name", [*ONE, f"--device={fuse}:/dev/null2"]),
+        by_run(["devices"], "a usual device under a name of its own", [*ONE, "--device=/dev/zero:/dev/mydev"]),
+        by_run(["host directories"], "somebody's home, whatever it is called", [*ONE, "-v", f"{alice}:/srv/project"]),
+        by_run(["host directories"], "/var/log", [*ONE, "-v", "/var/log:/mnt/log:ro"]),
+        by_run(["engine and host sockets"], "a socket of the host behind 20,000 files", [*ONE, "-v", f"{crowd}:/a:ro", "-v", f"{d.folder}/nested:/b:ro"]),
+        by_run(["set-user-id programs"], "a container without no-new-privileges", ONE, hardened=plain),
+        by_exec(["set-user-id programs"], "docker exec without no-new-privileges", ONE, "1000:1000", hardened=plain),
         by_run(["not root"], "KEYHOLE_SINGLE_UID=1", ["-e", "KEYHOLE_SINGLE_UID=1"]),
         by_run(["not in root's group"], "--user 1000:0", ["--user=1000:0"]),
         by_exec(["capabilities", "not root"], "docker exec as root", THREE_CAPABILITIES, "0"),
@@ -160,11 +195,11 @@ def breaks(d):
         by_run(["environment: provider keys"], "-e of a real key", [*ONE, "-e", f"OPENAI_API_KEY={A_KEY}", "-e", "KEYHOLE_ALLOW_SECRETS=OPENAI_API_KEY"]),
         by_agent(["descriptors"], "a descriptor too many", f"exec 5</dev/null; {SHELL}"),
         by_agent(["environ of every readable process"], "a process that was given a token", f"SESSION_TOKEN=kh_0123456789 sleep 60 & {started('sleep')}; {SHELL}"),
-        by_agent(["command lines"], "a key among a process's arguments", f"sh -c 'echo >/tmp/began; sleep 60; :' {A_KEY} & until [ -e /tmp/began ]; do :; done; {SHELL}"),
+        by_agent(["command lines"], "a key among a process's arguments", f"sh -c 'echo >/tmp/began; sleep 60; :' {joined_by_a_shell(A_KEY)} & until [ -e /tmp/began ]; do :; done; {SHELL}"),
         by_agent_process(d),
         by_run(["PID 1"], "a shell that stays PID 1", [*ONE, "--entrypoint=/bin/sh"], command=("-c", "/usr/local/bin/keyhole-init --subreaper doctor --json; exit $?")),
         by_run(["process namespace"], "--pid host", [*ONE, "--pid=host", "--entrypoint=/usr/local/bin/keyhole-init"], command=("--subreaper", "doctor", "--json")),
-        by_run(["seccomp", "sockets", "io_uring", "kernel keyrings", "user namespaces (unshare)", "user namespaces (clone)", "other namespaces", "mounting",
+        by_run(["seccomp", "sockets", "io_uring", "kernel keyrings", "user namespaces (unshare)", "user namespaces (clone)", "user namespaces (clone3)", "other namespaces", "mounting",
                 "32-bit system calls", "bpf", "perf events", "userfaultfd", "x32 system calls"], "seccomp=unconfined and KEYHOLE_SECCOMP=off", [*ONE, *UNCONFINED, *OFF],
                ("bpf", "perf events", "userfaultfd", "x32 system calls")),
         by_run(["terminal input"], "a terminal without a filter", [*ONE, *UNCONFINED, *OFF, "-t"], ("terminal input",)),
@@ -177,7 +212,7 @@ def breaks(d):
         by_run(["engine and host sockets"], "a socket of the host under another name", [*ONE, "-v", f"{d.folder}/docker.sock:/srv/x"]),
         by_run(["engine and host sockets"], "a socket of the host in a directory", [*ONE, "-v", f"{d.folder}/nested:/data:ro"]),
         by_run(["shared memory"], "--ipc host", [*ONE, "--ipc=host"]),
-        by_agent(["environment: session token"], "a token under another name", f"OPENAI_API_KEY=kh_{'aB3dE5gH7j' * 5} {SHELL}"),
+        by_agent(["environment: session token"], "a token under another name", f"OPENAI_API_KEY={joined_by_a_shell('kh_' + 'aB3dE5gH7j' * 5)} {SHELL}"),
         by_run(["not the bridge's user"], "--user 998", ["--user=998:998"]),
         by_run(["programs"], "COPY --chown to the agent", [*ONE, "-v", f"{owned}:/usr/local/bin/keyhole-bridge"]),
         by_other_session(d),
@@ -208,6 +243,11 @@ def for_people(d):
     words, _ = d.words(ONE)
     done = d.world.run("run", "--rm", *words, d.world.image, "doctor", check=False)
     d.board("doctor: the same for people", done.returncode == 0 and done.stdout.endswith("all ok: nothing leaks\n") and "\nok      models: " in done.stdout, done.stdout[-500:])
+
+
+def joined_by_a_shell(secret):
+    """As a word of a command that keyhole-init starts: it refuses one with a secret in it."""
+    return f'{secret[:3]}""{secret[3:]}'
 
 
 def started(program):
@@ -279,5 +319,7 @@ def a_network(d):
     resolv.write_text("nameserver 127.0.0.53\n")
     d.finds(["DNS", "cloud metadata", "abstract unix sockets"], "a network with a resolver and a metadata service",
             d.ask([*ONE, f"--network=container:{name}", "-v", f"{resolv}:/etc/resolv.conf:ro"], hardened=[w for w in HARDENED if w != "--network=none"]))
+    d.finds(["DNS"], "a resolver behind a tab in resolv.conf",
+            d.ask([*ONE, f"--network=container:{name}", "-v", f"{d.tabs}:/etc/resolv.conf:ro"], hardened=[w for w in HARDENED if w != "--network=none"]))
     d.world.run("kill", name, check=False)
     helper.wait()

@@ -47,5 +47,24 @@ TEST(SessionTokens, AreFoundWhereverTheyStand)
         EXPECT_FALSE(holds_session_token(text)) << text;
 }
 
+TEST(SecretArguments, AreNamedByTheirPlaceAndNeverShown)
+{
+    const std::string key = "sk-proj-0123456789abcdefghijABCDEFGHIJ";
+    const std::string token = "custom-token-1234";
+    EXPECT_EQ(find_secret_argument({"agent", "--model", "sk-test", "kh_short"}, {}, token), "");
+    EXPECT_EQ(find_secret_argument({}, {}, {}), "");
+    for (const std::string& secret : {key, token, "kh_" + std::string(40, 'a')}) {
+        const std::string said =
+            find_secret_argument({"agent", "-k", "--header=Bearer " + secret}, {}, token);
+        EXPECT_TRUE(said.starts_with("argument 2 of the command holds ")) << said;
+        EXPECT_EQ(said.find(secret), std::string::npos);
+        EXPECT_TRUE(find_secret_argument({secret}, {}, token).starts_with("the command's name "));
+    }
+    EXPECT_EQ(find_secret_argument({"agent", key}, {"arguments"}, token), "");
+    EXPECT_EQ(find_secret_argument({"agent", token}, {"session_token"}, token), "");
+    EXPECT_NE(find_secret_argument({"agent", token}, {"arguments"}, token), "");
+    EXPECT_NE(find_secret_argument({"agent", token, key}, {"session_token"}, token), "");
+}
+
 }  // namespace
 }  // namespace keyhole::runtime

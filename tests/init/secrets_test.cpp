@@ -72,6 +72,22 @@ TEST_F(Secrets, TOKEN_STAYS_HOME_AreNotTheSessionsNorTheOrchestrators)
     EXPECT_TRUE(env_.entries().empty());
 }
 
+TEST_F(Secrets, TOKEN_STAYS_HOME_ItsFilesAreFoundByNameByManifestAndByWhatTheyHold)
+{
+    for (const char* name : {"session-token", "SESSION_TOKEN", "session.token", "github-token"})
+        write(name, "x");
+    write("other", "Bearer kh_the_token\n");
+    using names = std::vector<std::string>;
+    EXPECT_EQ(
+        find_token_files(directory_, {}),
+        (names{directory_ + "/SESSION_TOKEN", directory_ + "/session-token", directory_ + "/session.token"}));
+    EXPECT_EQ(find_token_files(directory_ + "/", "kh_the_token").front(), directory_ + "/SESSION_TOKEN");
+    EXPECT_EQ(find_token_files(directory_, "kh_the_token")[1], directory_ + "/other");
+    write("manifest", "SESSION_TOKEN\tgithub-token\n");
+    EXPECT_EQ(find_token_files(directory_, {}).size(), 4U);
+    EXPECT_TRUE(find_token_files(directory_ + "/nothing", "kh_the_token").empty());
+}
+
 TEST_F(Secrets, AreTakenByNameAndEachThatIsNotIsNamed)
 {
     for (const char* name : {"a.b", "A_B", "a-b", ".env"})

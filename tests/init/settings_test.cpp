@@ -103,7 +103,12 @@ TEST(InitSettings, TakeSwitchesInEveryUsualWordAndNoOther)
         EXPECT_FALSE(read({"ls"}, {std::string("KEYHOLE_SECCOMP=") + off}).values.filter) << off;
     EXPECT_EQ(read({"ls"}, {"KEYHOLE_HAND_OFF=off"}).values.hand_off, "no");
     EXPECT_EQ(read({"ls"}).values.hand_off, "");
-    for (const char* name : {"KEYHOLE_ADOPT", "KEYHOLE_SINGLE_UID", "KEYHOLE_SECCOMP", "KEYHOLE_HAND_OFF"})
+    EXPECT_TRUE(read({"ls"}).values.bridge_restart);
+    EXPECT_FALSE(read({"ls"}, {"KEYHOLE_BRIDGE_RESTART=no"}).values.bridge_restart);
+    EXPECT_FALSE(read({"ls"}).values.new_session);
+    EXPECT_TRUE(read({"ls"}, {"KEYHOLE_NEW_SESSION=1"}).values.new_session);
+    for (const char* name : {"KEYHOLE_ADOPT", "KEYHOLE_SINGLE_UID", "KEYHOLE_SECCOMP", "KEYHOLE_HAND_OFF",
+                             "KEYHOLE_BRIDGE_RESTART", "KEYHOLE_NEW_SESSION"})
         for (const char* wrong : {"maybe", "2", " 1", "y"}) {
             const parsed p = read({"ls"}, {std::string(name) + "=" + wrong});
             EXPECT_EQ(p.result, settings_result::wrong) << name << "=" << wrong;

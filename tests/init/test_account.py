@@ -56,6 +56,18 @@ class Home(InitTest):
         self.assertEqual(line, f"{user}:x:54321:54321::/tmp/home-54321:/bin/sh", result.stderr)
         self.assertNotIn("has no line", result.stderr)
 
+    def test_extra_users_are_roots_to_say_wherever_pid_1_is_root(self):
+        """NO_WAY_AROUND: who defines a user with the bridge's uid becomes it with the password of his choice."""
+        nothing = ":"
+        planted = "mkdir /tmp/.extrausers; echo evil >/tmp/.extrausers/passwd; chown -R 1000:1000 /tmp/.extrausers"
+        open_one = "mkdir -m 0777 /tmp/.extrausers"
+        link = "mkdir -m 0777 /tmp/x; ln -s /tmp/x /tmp/.extrausers"
+        for before in (nothing, planted, open_one, link):
+            with self.subTest(before):
+                result = self.run_init("sh", "-c", "stat -c %u:%a:%F /tmp/.extrausers; cat /var/lib/extrausers/passwd; mv /tmp/.extrausers /tmp/y; "
+                                       "echo evil >/var/lib/extrausers/passwd; echo ended", before=self.as_user(0, temporary=f"{self.EXTRA_USERS}; {before}"))
+                self.assertEqual(result.stdout, "0:755:directory\nended\n", result.stderr)
+
     def test_extra_users_that_somebody_else_prepared_are_not_written_into(self):
         for trap in ("mkdir -m 0777 /tmp/.extrausers", "ln -s /var/lib /tmp/.extrausers; chmod 0777 /var/lib", "touch /tmp/.extrausers"):
             with self.subTest(trap):

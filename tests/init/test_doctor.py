@@ -53,6 +53,32 @@ class Doctor(InitTest):
         found = self.examine(env={"KEYHOLE_SECCOMP": "off"})
         self.assertEqual(found["io_uring"]["state"], "broken", found["io_uring"])
 
+    def test_finds_a_tokens_file_wherever_it_was_named(self):
+        self.start_proxy()
+        token = self.directory / "some-file"
+        token.write_text(TOKEN)
+        found = self.examine(env={"SESSION_TOKEN_FILE": str(token), "KEYHOLE_ALLOW_SECRETS": "session_token"})["session token's file"]
+        self.assertEqual(found["state"], "broken")
+        self.assertIn(str(token), found["cause"])
+
+    def test_finds_what_looks_like_a_token_among_the_secrets(self):
+        secrets = self.directory / "secrets/deeper"
+        secrets.mkdir(parents=True)
+        (secrets / "a").write_text("authorization: Bearer kh_" + "aB3dE5gH7j" * 4)
+        (secrets / "b").write_text("ghp_of_the_agents_own")
+        found = self.examine(env={"KEYHOLE_SECRETS": str(secrets.parent)})["session token's file"]
+        self.assertEqual(found["state"], "broken")
+        self.assertIn(str(secrets / "a"), found["cause"])
+        self.assertNotIn("deeper/b", found["cause"])
+
+    def test_takes_no_other_option_wherever_it_is_called(self):
+        for words in (["nonsense"], ["--json", "--json"], ["--jsn"]):
+            # The second: called inside.
+            for command, own in ((["doctor", *words], True), ([str(self.directory / "keyhole-init"), "doctor", *words], False)):
+                result = self.run_init(*command, own=own)
+                self.assertEqual((result.returncode, result.stdout), (64, ""), result.stderr)
+                self.assertIn("--json only", result.stderr)
+
     def test_says_the_same_to_people(self):
         self.start_proxy()
         self.socket_directory.chmod(0o777)

@@ -163,6 +163,52 @@ class Token(InitTest):
         allowed = self.run_init("echo", "ran", before=mount, env={**env, "KEYHOLE_ALLOW_SECRETS": "session_token"})
         self.assertEqual(allowed.returncode, 0, allowed.stderr)
 
+    def mounted_secret(self, name, text, mode=0o444):
+        """A file of a directory of secrets that cannot be changed, and how to mount it."""
+        secrets = self.directory / "secrets"
+        secrets.mkdir(exist_ok=True)
+        (secrets / name).write_text(text)
+        (secrets / name).chmod(mode)
+        return ["sh", "-c", f'mount --bind {secrets} {secrets} && mount -o remount,bind,ro {secrets} && exec "$@"', "sh"], {"KEYHOLE_SECRETS": str(secrets)}
+
+    def test_a_file_that_can_only_be_meant_as_the_tokens_is_the_tokens(self):
+        proxy = self.start_proxy()
+        get = ("import socket\ns = socket.create_connection(('127.0.0.1', 8080))\ns.sendall(b'GET / HTTP/1.1\\r\\n\\r\\n')\ns.recv(100)\n")
+        for name in ("session-token", "SESSION_TOKEN", "session_token"):
+            mount, env = self.mounted_secret(name, TOKEN + "\n", 0o400)
+            result = self.run_init(PYTHON, "-c", get, before=mount, env=env)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assertTrue(any(TOKEN.encode() in data for data in proxy.received), name)
+            (self.directory / "secrets" / name).unlink()
+            proxy.received.clear()
+
+    def test_whatever_the_tokens_file_is_called_a_readable_one_that_stays_stops_the_start(self):
+        self.start_proxy()
+        for name, given in (("session-token", {}), ("SESSION_TOKEN", {}), ("session-token", {"SESSION_TOKEN": TOKEN}), ("notes", {"SESSION_TOKEN": TOKEN})):
+            mount, env = self.mounted_secret(name, TOKEN)
+            result = self.run_init("echo", "ran", before=mount, env={**env, **given})
+            self.assertEqual((result.returncode, result.stdout), (78, ""), result.stderr)
+            self.assertIn(f"secrets/{name} can be read by the agent", result.stderr)
+            self.assertNotIn(TOKEN, result.stderr)
+            (self.directory / "secrets" / name).unlink()
+
+    def test_a_secret_among_the_commands_words_stops_the_start_and_is_not_shown(self):
+        self.start_proxy()
+        key = "sk-ant-api03-" + "aB3dE5gH7j" * 9
+        for words, env, place in ((("echo", "-k", TOKEN), {}, "argument 2"), (("echo", f"--header=Bearer {TOKEN}"), {}, "argument 1"),
+                                  (("echo", key), {}, "argument 1"), ((f"echo {key}",), {}, "the command's name"),
+                                  ((), {"AGENT_COMMAND": "echo", "AGENT_ARGS": f"--api-key {TOKEN}"}, "argument 2"),
+                                  (("echo", "kh_" + "aB3dE5gH7j" * 4), {}, "argument 1")):
+            result = self.run_init(*words, env={"SESSION_TOKEN": TOKEN, **env})
+            self.assertEqual((result.returncode, result.stdout), (78, ""), result.stderr)
+            self.assertIn(place, result.stderr)
+            for secret in (TOKEN, key):
+                self.assertNotIn(secret, result.stderr)
+        allowed = self.run_init("echo", key, env={"KEYHOLE_ALLOW_SECRETS": "arguments"})
+        self.assertEqual((allowed.returncode, allowed.stdout), (0, key + "\n"), allowed.stderr)
+        told = self.run_init("echo", TOKEN, env={"SESSION_TOKEN": TOKEN, "KEYHOLE_ALLOW_SECRETS": "session_token"})
+        self.assertEqual((told.returncode, told.stdout), (0, TOKEN + "\n"), told.stderr)
+
     def test_a_wrong_token_stops_the_start_and_is_not_shown(self):
         self.start_proxy()
         for token in ("short", "with a blank in it", "x" * 600):

@@ -32,6 +32,26 @@ class ExitCodes(InitTest):
         self.assertEqual(self.run_init(str(self.directory / "no-program")).returncode, 126)
         self.assertEqual(self.run_init("/etc").returncode, 126)
 
+    def test_never_are_a_shells_that_nobody_named(self):
+        script = self.directory / "kh-script"
+        script.write_text("echo run by a shell\n")
+        script.chmod(0o755)
+        for words, env in (((str(script),), {}), (("kh-script",), {"PATH": f"/usr/bin:{self.directory}"})):
+            result = self.run_init(*words, env=env)
+            self.assertEqual((result.returncode, result.stdout), (126, ""), result.stderr)
+            self.assertIn("#!/bin/sh", result.stderr)
+
+    def test_are_of_the_first_on_the_path_that_runs(self):
+        for folder in ("one", "two", "three"):
+            (self.directory / folder).mkdir()
+        (self.directory / "two/kh-tool").write_text("#!/bin/sh\necho not for everybody\n")
+        (self.directory / "three/kh-tool").write_text("#!/bin/sh\necho third\n")
+        (self.directory / "three/kh-tool").chmod(0o755)
+        path = ":".join(["/usr/bin", *(str(self.directory / folder) for folder in ("no-such", "one", "two", "three"))])
+        self.assertEqual(self.run_init("kh-tool", env={"PATH": path}).stdout, "third\n")
+        (self.directory / "three/kh-tool").unlink()
+        self.assertEqual(self.run_init("kh-tool", env={"PATH": path}).returncode, 126)
+
     def test_say_that_the_working_directory_is_wrong(self):
         result = self.run_init("true", env={"AGENT_WORKDIR": "/no/such/place"})
         self.assertEqual(result.returncode, 78)
@@ -345,6 +365,21 @@ class Bridge(InitTest):
         self.assertEqual(process.returncode, 0)
         self.assertIn("the bridge ended (signal 9), starting it again", err)
 
+    def test_that_shall_not_be_started_again_ends_the_agent(self):
+        self.start_proxy()
+        for heeds, killed in (("exit 3", False), (":", True)):
+            process = self.start("sh", "-c", f"trap '{heeds}' TERM; echo ready; while :; do sleep 0.01; done", stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                 env={"KEYHOLE_BRIDGE_RESTART": "no", "KEYHOLE_GRACE": "1" if killed else "20"})
+            process.stdout.readline()
+            os.kill(self.find_child(self.pid_of_init(process), "keyhole-bridge"), signal.SIGKILL)
+            _, err = process.communicate(timeout=LIMIT)
+            self.assertEqual(process.returncode, 69, err)
+            self.assertIn("KEYHOLE_BRIDGE_RESTART=no", err)
+
+    def test_that_shall_not_be_started_again_leaves_an_agents_own_end_alone(self):
+        self.start_proxy()
+        self.assertEqual(self.run_init("sh", "-c", "exit 7", env={"KEYHOLE_BRIDGE_RESTART": "no"}).returncode, 7)
+
     def test_keeps_its_port_while_it_is_down(self):
         self.start_proxy()
         # In single-uid mode the agent may kill its bridge. It must not be able to take its place.
@@ -483,11 +518,11 @@ class FailsClosed(InitTest):
 
 
 class Terminal(InitTest):
-    def open(self, code):
+    def open(self, code, before=(), **env):
         """The namespaces' first process, so that it leads the terminal's foreground as it does under `docker run -it`."""
         pid, terminal = pty.fork()
         if pid == 0:
-            os.execvpe(UNSHARE[0], [*UNSHARE, str(self.directory / "keyhole-init"), "--", PYTHON, "-c", code], self.environment({}))
+            os.execvpe(UNSHARE[0], [*UNSHARE, *before, str(self.directory / "keyhole-init"), "--", PYTHON, "-c", code], self.environment(env))
         self.addCleanup(os.close, terminal)
         self.seen = b""
         self.read_until(terminal, b"ready")
@@ -502,6 +537,20 @@ class Terminal(InitTest):
                                   "signal.signal(signal.SIGINT, lambda *_: sys.exit(42))\nprint('ready', flush=True)\nsignal.pause()\n")
         os.write(terminal, b"\x03")
         self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 42)
+
+    def test_belongs_to_a_session_of_the_agents_own_where_that_is_asked_for(self):
+        """PID 1 leads the terminal's session first, as an engine has it."""
+        pid, terminal = self.open("import os, signal, sys\nassert os.getsid(0) == os.getpgrp() == os.getpid() == os.tcgetpgrp(0)\n"
+                                  "os.close(os.open('/dev/tty', os.O_RDWR))\n"
+                                  "signal.signal(signal.SIGHUP, lambda *_: sys.exit(1))\n"
+                                  "signal.signal(signal.SIGINT, lambda *_: sys.exit(44))\nprint('ready', flush=True)\nsignal.pause()\n",
+                                  before=["setsid", "--ctty"], KEYHOLE_NEW_SESSION="1")
+        os.write(terminal, b"\x03")
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 44)
+
+    def test_that_is_none_is_no_hindrance_to_a_session_of_its_own(self):
+        done = self.run_init(PYTHON, "-c", "import os; print(os.getsid(0) == os.getpid())", env={"KEYHOLE_NEW_SESSION": "1"}, stdin=subprocess.DEVNULL)
+        self.assertEqual((done.returncode, done.stdout), (0, "True\n"), done.stderr)
 
     def test_ctrl_z_suspends_nothing_for_ever(self):
         """Nobody in a container could type `fg`."""

@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 
+#include <cstring>
 #include <random>
 #include <set>
 #include <sstream>
@@ -237,6 +238,29 @@ TEST(Journal, TreatsASettledSlotWithABadChecksumAsInterrupted)
     EXPECT_EQ(left[1].row.end, outcome::interrupted);
     EXPECT_EQ(left[1].row.counts.input, 11);
     EXPECT_EQ(dir.matching(".damaged-").size(), 1U);
+}
+
+/// Programs before took a row's checksum word after word.
+TEST(Journal, TakesASettledRowOfAProgramBeforeForWhole)
+{
+    const temp_dir dir;
+    std::string bytes = used_journal(dir);
+    const std::size_t at =
+        bytes.find("settled-one") - offsetof(record, model.bytes) - offsetof(format::slot, row);
+    std::uint64_t sequence = 0;
+    std::memcpy(&sequence, bytes.data() + at + offsetof(format::slot, sequence), sizeof sequence);
+    std::uint64_t h = sequence ^ 0x9E3779B97F4A7C15U;
+    for (std::size_t i = 0; i < sizeof(record); i += sizeof h) {
+        std::uint64_t word = 0;
+        std::memcpy(&word, bytes.data() + at + offsetof(format::slot, row) + i, sizeof word);
+        h = (h ^ word) * 0xD6E8FEB86659FD93U;
+        h ^= h >> 32U;
+    }
+    std::memcpy(bytes.data() + at + offsetof(format::slot, checksum), &h, sizeof h);
+    const auto seen = format::scan(std::as_bytes(std::span(bytes)));
+    ASSERT_EQ(seen.found.size(), 2U);
+    EXPECT_EQ(seen.repaired, 0U);
+    EXPECT_TRUE(seen.found[1].was_settled);
 }
 
 TEST(Journal, BeginsAnewOverAFileOfGarbageAndKeepsIt)

@@ -455,7 +455,7 @@ TEST(Meter, ACountWithAFractionIsNoneOfTitans)
         usage_source::none);
 }
 
-TEST(Meter, ATotalBeyondItsPartsIsOutputOfGeminisOnly)
+TEST(Meter, ATotalBeyondItsPartsIsOutputOfGooglesOnly)
 {
     const auto read_of = [](std::string_view model, std::string_view usage) {
         return read_text(wire::openai_chat,
@@ -464,12 +464,14 @@ TEST(Meter, ATotalBeyondItsPartsIsOutputOfGeminisOnly)
                          "application/json");
     };
     constexpr std::string_view usage = R"("prompt_tokens":10,"completion_tokens":5,"total_tokens":100)";
-    for (const auto* model : {"gpt-4o", "mistral-small", "a-gemini", ""}) {
+    for (const auto* model : {"gpt-4o", "mistral-small", "a-gemini"}) {
         const reading r = read_of(model, usage);
         EXPECT_EQ(r.counts, (token_counts{.input = 10, .output = 5})) << model;
         EXPECT_TRUE(r.total_mismatch) << model;
     }
-    for (const auto* model : {"gemini-2.5-pro", "google/gemini-2.5-flash", "models/Gemini-3"}) {
+    for (const auto* model :
+         {"gemini-2.5-pro", "google/gemini-2.5-flash", "models/Gemini-3", "gemma-3-27b-it", ""})
+    {
         const reading r = read_of(model, usage);
         EXPECT_EQ(r.counts, (token_counts{.input = 10, .output = 90})) << model;
         EXPECT_FALSE(r.total_mismatch) << model;
@@ -479,6 +481,79 @@ TEST(Meter, ATotalBeyondItsPartsIsOutputOfGeminisOnly)
                                 R"("total_tokens":3264)");
     EXPECT_EQ(voxtral.counts, (token_counts{.input = 4, .output = 635}));
     EXPECT_TRUE(voxtral.total_mismatch);
+}
+
+// A total alone is input only where nothing else of the usage is known, under whichever of its names.
+TEST(Meter, ATotalStandsBehindPartsThatAreNamedOtherwise)
+{
+    struct told {
+        wire format;
+        std::string_view usage;
+        token_counts counts;
+        bool mismatch = false;
+    };
+    constexpr token_counts both{.input = 10, .output = 5};
+    for (
+        const auto& [format, usage, counts, mismatch] : {
+            told{wire::openai_chat, R"("input_tokens":10,"output_tokens":5,"total_tokens":15)", both},
+            told{wire::openai_chat, R"("total_tokens":15,"output_tokens":5,"input_tokens":10)", both},
+            told{wire::openai_completions, R"("input_tokens":10,"output_tokens":5,"total_tokens":15)", both},
+            told{wire::openai_images, R"("prompt_tokens":10,"completion_tokens":5,"total_tokens":15)", both},
+            told{wire::openai_audio, R"("prompt_tokens":10,"completion_tokens":5,"total_tokens":15)", both},
+            told{wire::openai_responses, R"("prompt_tokens":10,"completion_tokens":5,"total_tokens":15)",
+                 both},
+            told{
+                wire::openai_chat,
+                R"("prompt_tokens":0,"completion_tokens":0,"total_tokens":15,"input_tokens":10,"output_tokens":5)",
+                both},
+            told{
+                wire::openai_chat,
+                R"("prompt_tokens":10,"completion_tokens":5,"total_tokens":15,"input_tokens":0,"output_tokens":0)",
+                both},
+            told{wire::openai_chat, R"("total_tokens":15)", {.input = 15}},
+            told{wire::openai_embeddings, R"("total_tokens":15)", {.input = 15}},
+            told{wire::openai_embeddings, R"("input_tokens":10,"total_tokens":10)", {.input = 10}},
+            told{wire::openai_moderations, R"("input_tokens":10,"total_tokens":10)", {.input = 10}},
+            told{wire::openai_chat, R"("prompt_tokens":0,"completion_tokens":0,"total_tokens":15)", {}, true},
+        })
+    {
+        const reading r =
+            read_text(format, R"({"model":"m","usage":{)" + std::string(usage) + "}}", "application/json");
+        EXPECT_EQ(r.counts, counts) << usage;
+        EXPECT_EQ(r.source, usage_source::provider) << usage;
+        EXPECT_EQ(r.total_mismatch, mismatch) << usage;
+    }
+    const reading later = read_text(wire::openai_chat,
+                                    R"(data: {"usage":{"prompt_tokens":10,"completion_tokens":5}})"
+                                    "\n\n"
+                                    R"(data: {"usage":{"total_tokens":15}})"
+                                    "\n\n",
+                                    "text/event-stream");
+    EXPECT_EQ(later.counts, both) << "a total in a later event takes no known parts away";
+}
+
+// The rows of what is billed by the piece tell no tokens, and still cost something.
+TEST(Meter, CountsThePagesOfADocumentAndNoTokens)
+{
+    const reading r = read_text(wire::mistral_ocr,
+                                R"({"pages":[{"index":0,"markdown":"a"}],"model":"mistral-ocr-latest",)"
+                                R"("usage_info":{"pages_processed":29,"doc_size_bytes":3002783}})",
+                                "application/json");
+    EXPECT_EQ(r.counts, (token_counts{.web_searches = 29}));
+    EXPECT_EQ(r.source, usage_source::none);
+    EXPECT_EQ(r.model, "mistral-ocr-latest");
+}
+
+TEST(Meter, KnowsAnEventStreamOfAmazonsUnderAnyLabel)
+{
+    for (const sample& s : samples::all()) {
+        if (s.content_type != "application/vnd.amazon.eventstream") continue;
+        for (const auto* label : {"application/json", "text/event-stream", "x/y", ""}) {
+            sample other = s;
+            other.content_type = label;
+            EXPECT_TRUE(same(read(s), read(other))) << s.name << " as " << label;
+        }
+    }
 }
 
 TEST(Meter, DepthHidesNothing)
