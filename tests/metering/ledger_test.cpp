@@ -317,6 +317,7 @@ TEST(Ledger, BillsARetrievedAnswerOnce)
     std::mt19937 random(8);
     record r = random_record(random, now_us());
     r.answer_id = "resp_known";
+    r.format = wire::openai_responses;  // only ids of stored objects are asked for
     r.source = usage_source::provider;
     EXPECT_FALSE(b.books.answer_billed("resp_known"));
     b.add(r);
@@ -326,6 +327,7 @@ TEST(Ledger, BillsARetrievedAnswerOnce)
 
     record unknown = random_record(random, now_us());
     unknown.answer_id = "resp_without_usage";
+    unknown.format = wire::openai_responses;
     unknown.source = usage_source::none;
     b.add(unknown);
     ASSERT_TRUE(b.books.flush(10));
