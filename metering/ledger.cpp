@@ -6,6 +6,7 @@
 #include "metering/prune.hpp"
 #include "metering/sqlite.hpp"
 #include "metering/storable.hpp"
+#include "metering/waiting_clock.hpp"
 
 #include <sqlite3.h>
 
@@ -210,7 +211,7 @@ std::size_t ledger::impl::commit(std::unique_lock<std::mutex>& lock, std::size_t
 /// Called and left with the lock held.
 bool ledger::impl::write_batch(std::unique_lock<std::mutex>& lock)
 {
-    const auto until = std::chrono::system_clock::now() + linger;
+    const auto until = waiting_clock::now() + linger;
     std::size_t taken = 0;
     std::size_t goal = most_rows_per_commit;
     std::string failure;
@@ -219,7 +220,7 @@ bool ledger::impl::write_batch(std::unique_lock<std::mutex>& lock)
         while (taken < goal) {
             work.wait_until(lock, until,
                             [&] { return in_a_hurry() || pending.size() >= taken + rows_a_step; });
-            const bool over = in_a_hurry() || std::chrono::system_clock::now() >= until;
+            const bool over = in_a_hurry() || waiting_clock::now() >= until;
             if (over) goal = std::min(goal, pending.size());  // what comes later goes with the next
             if (taken < goal) taken += take_some(lock, taken);
         }
@@ -261,8 +262,7 @@ void ledger::impl::wait_for_work(std::unique_lock<std::mutex>& lock)
             continue;
         }
         if (std::chrono::steady_clock::now() >= next_prune) return begin_prune();
-        // Not wait_until(steady): that form is unknown to ThreadSanitizer here.
-        work.wait_until(lock, std::chrono::system_clock::now() + std::chrono::seconds(1));
+        work.wait_until(lock, waiting_clock::now() + std::chrono::seconds(1));
     }
 }
 
@@ -336,7 +336,7 @@ void ledger::impl::run()
                 end_errands(lock, "the ledger cannot be written: " + state.last_error);
                 if (closing) return;
                 pause = std::clamp(pause * 2, first_pause, longest_pause);
-                work.wait_until(lock, std::chrono::system_clock::now() + pause, [&] { return closing; });
+                work.wait_until(lock, waiting_clock::now() + pause, [&] { return closing; });
                 continue;
             }
             pause = milliseconds{0};
@@ -401,9 +401,9 @@ bool ledger::flush(double seconds)
     const std::uint64_t target = impl_->submitted;
     impl_->flush_target = std::max(impl_->flush_target, target);
     impl_->work.notify_one();
-    const auto limit = std::chrono::duration_cast<std::chrono::system_clock::duration>(
-        std::chrono::duration<double>(seconds));
-    return impl_->done.wait_until(lock, std::chrono::system_clock::now() + limit,
+    const auto limit =
+        std::chrono::duration_cast<waiting_clock::duration>(std::chrono::duration<double>(seconds));
+    return impl_->done.wait_until(lock, waiting_clock::now() + limit,
                                   [&] { return impl_->committed >= target; });
 }
 

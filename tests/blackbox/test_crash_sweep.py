@@ -3,6 +3,7 @@ locked, a clock that jumps, a journal file that is cut or corrupted. 0 rows lost
 
 Kills: 12, or 1,000 with KEYHOLE_LONG=1 (run.py --long). What needs root or a package that is missing skips itself and says so."""
 
+import contextlib
 import glob
 import os
 import random
@@ -236,7 +237,8 @@ class LockedDatabase(Sweep):
 
 
 class Clock(Sweep):
-    def test_a_clock_that_jumps_back_and_forth_doubles_and_loses_nothing(self):
+    def with_clock(self):
+        """A running proxy and the function that sets its wall clock."""
         library = (glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1") or [None])[0]
         if not library:
             self.skipTest("needs Debian's package faketime")
@@ -255,6 +257,10 @@ class Clock(Sweep):
         keyhole.env |= {"LD_PRELOAD": library, "FAKETIME_TIMESTAMP_FILE": clock, "FAKETIME_NO_CACHE": "1",
                         "DONT_FAKE_MONOTONIC": "1"}
         keyhole.start()
+        return keyhole, jump
+
+    def test_a_clock_that_jumps_back_and_forth_doubles_and_loses_nothing(self):
+        keyhole, jump = self.with_clock()
         token = keyhole.token(limits=["requests/day=1000"])
         asked = 0
         for offset in ("+0", "-1h", "+3d", "-400d", "+1y", "-10s", "+0"):
@@ -269,6 +275,19 @@ class Clock(Sweep):
         self.assertEqual(len(rows), asked)
         for row in rows:  # a clock that goes back must not make a request end before it began
             self.assertGreaterEqual(row["ended_us"], row["received_us"])
+
+
+    def test_a_clock_that_is_put_back_holds_up_no_row(self):
+        keyhole, jump = self.with_clock()
+        token = keyhole.token()
+
+        def committed():
+            with contextlib.closing(sqlite3.connect(f"file:{keyhole.ledger_path}?mode=ro", uri=True)) as db:
+                return db.execute("SELECT count(*) FROM requests").fetchone()[0]
+        for asked in (1, 2):
+            self.assertEqual(keyhole.post("/v1/chat/completions", chat_body(), token).status, 200)
+            jump(f"-{asked}h")  # while its row waits for others
+            wait_until(lambda asked=asked: committed() == asked, 20, "the row in the ledger")
 
 
 class Journal(Sweep):
