@@ -36,6 +36,9 @@ constexpr member members[] = {
     {"options.num_predict", meaning::bound, wire::ollama},
     {"parameters.max_new_tokens", meaning::bound, wire::watsonx},
 
+    // llama.cpp's server reads it before all others.
+    {"n_predict", meaning::more_bound, wire::openai_chat},
+    {"n_predict", meaning::more_bound, wire::openai_completions},
     {"additionalModelRequestFields.max_tokens", meaning::more_bound, wire::bedrock_converse},
     {"additionalModelRequestFields.max_completion_tokens", meaning::more_bound, wire::bedrock_converse},
     {"additionalModelRequestFields.max_gen_len", meaning::more_bound, wire::bedrock_converse},
@@ -162,6 +165,10 @@ constexpr member members[] = {
     {"models[]", meaning::model},
     {"fallbacks[]", meaning::model},
     {"fallbacks[].model", meaning::model},
+    // An advisor: https://docs.claude.com/en/docs/agents-and-tools/tool-use
+    {"tools[].model", meaning::tool_model},
+    {"tools[].parameters.model", meaning::tool_model, wire::openai_chat},
+    {"tools[].parameters.model", meaning::tool_model, wire::openai_responses},
 };
 
 place& make_child(place& of, std::string_view name)

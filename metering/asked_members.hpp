@@ -40,6 +40,7 @@ enum class meaning : std::uint8_t {
     modality,
     spoken,
     model,
+    tool_model,  ///< that a tool of the server consults
 };
 
 /// A member of a wire's requests; wire::none: of any. `family`: part of the model's name, for wires that pass

@@ -141,9 +141,10 @@ constexpr media_row rows[] = {
     {wire::openai_moderations, "input[].image_url.url", string, image},
 
     // https://docs.mistral.ai/api/#tag/ocr
-    {wire::none, "document.document_url"},
-    {wire::none, "document.image_url", string, image},
-    {wire::none, "document.image_url.url", string, image},
+    {wire::openai_audio, "input_audio", source, audio},
+    {wire::mistral_ocr, "document.document_url"},
+    {wire::mistral_ocr, "document.image_url", string, image},
+    {wire::mistral_ocr, "document.image_url.url", string, image},
 };
 
 media_place& child_of(media_place& of, std::string_view key)

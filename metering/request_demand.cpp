@@ -101,8 +101,9 @@ public:
         out_.answers = std::min(out_.answers, most_answers / std::max<std::int64_t>(prompts_, 1)) *
                        std::max<std::int64_t>(prompts_, 1);
         if (out_.output) out_.output = std::max(*out_.output, more_bound_);
+        if (endless_) out_.output.reset();
         out_.input_elsewhere += input_bound_.value_or(kept_);
-        if (out_.searches != 0) add_searches(calls_ - out_.searches);
+        if (out_.searches != 0 && calls_) out_.searches = std::clamp<std::int64_t>(*calls_, 0, most_searches);
         for (const std::string& further : out_.models)
             add_searches(own_searches(further) - out_.searches);
         add_searches(own_searches(model_) - out_.searches);
@@ -120,6 +121,7 @@ private:
         });
         each(here, [this](const member& m) {
             if (m.what == meaning::tool && searches_) add_searches(uses_.value_or(search_allowance));
+            if (m.what == meaning::tool && !consulted_.empty()) consult();
             if (m.what == meaning::plugin && searches_)
                 add_searches(std::max(uses_.value_or(0), search_allowance));
             if (m.what == meaning::sources && searches_) add_searches(uses_.value_or(source_allowance));
@@ -177,6 +179,17 @@ private:
         out_.searches =
             std::min(out_.searches + std::clamp<std::int64_t>(n, 0, most_searches), most_searches);
     }
+    void consult()
+    {
+        const auto times = std::clamp<std::int64_t>(uses_.value_or(consulting_allowance), 1, most_searches);
+        for (std::string& name : consulted_) {
+            if (out_.consulted.size() < most_models)
+                out_.consulted.push_back({std::move(name), times});
+            else
+                out_.too_many_models = true;
+        }
+        consulted_.clear();
+    }
     void begin(const member& m)
     {
         switch (m.what) {
@@ -189,6 +202,7 @@ private:
             searches_ = m.what == meaning::sources;
             off_ = true;
             uses_.reset();
+            consulted_.clear();
             break;
         case meaning::search:
             add_searches(search_allowance);
@@ -215,13 +229,13 @@ private:
         const auto number = count_in(value);
         switch (m.what) {
         case meaning::bound:
-            // Two names for it: the larger one counts, since the provider reads either. Below zero (Ollama,
-            // llama.cpp): without an end.
-            if (number && *number < 0) endless_ = true;
+            // Two names for it: the larger one counts, since the provider reads either. Zero and below
+            // (Ollama, llama.cpp): without an end.
+            if (number && *number <= 0) endless_ = true;
             if (number) out_.output = std::max(out_.output.value_or(0), *number);
-            if (endless_) out_.output.reset();
             break;
         case meaning::more_bound:
+            if (number && *number <= 0) endless_ = true;
             if (number) more_bound_ = std::max(more_bound_, *number);
             break;
         case meaning::answers:
@@ -266,10 +280,14 @@ private:
             searches_ = !off_;
             break;
         case meaning::tool_calls:
-            if (number) calls_ = std::max(calls_, *number);
+            if (number) calls_ = std::max(calls_.value_or(0), *number);
             break;
         case meaning::tool_uses:
             if (number) uses_ = std::max(uses_.value_or(0), *number);
+            break;
+        case meaning::tool_model:
+            if (text && !value.text.empty() && consulted_.size() <= most_models)
+                consulted_.emplace_back(value.text);
             break;
         case meaning::cache_life:
             out_.writes_long_cache = out_.writes_long_cache || value.text == "1h";
@@ -306,9 +324,10 @@ private:
     std::int64_t prompts_ = 0;
     std::int64_t more_bound_ = 0;
     std::int64_t kept_ = 0;
-    std::int64_t calls_ = 0;
+    std::optional<std::int64_t> calls_;
     std::optional<std::int64_t> input_bound_;
     std::optional<std::int64_t> uses_;
+    std::vector<std::string> consulted_;  ///< by the tool that is being read
 };
 
 }  // namespace

@@ -28,8 +28,22 @@ inline constexpr std::int64_t stored_file_allowance = 20'000;
 inline constexpr std::int64_t search_allowance = 10;
 inline constexpr std::int64_t source_allowance = 20;  ///< xAI's own default where sources are billed
 inline constexpr std::int64_t research_searches = 50;
-inline constexpr std::int64_t tokens_a_search = 2'000;
+/// Times that a tool may consult another model, where it does not say.
+inline constexpr std::int64_t consulting_allowance = 5;
 inline constexpr std::size_t most_models = 32;
+
+/// What one search makes its model read. Anthropic's results are whole pages, read again with each further
+/// one (two of a recorded request: 40,000 tokens).
+constexpr std::int64_t tokens_a_search(wire w) noexcept
+{
+    return w == wire::anthropic_messages ? 10'000 : 2'000;
+}
+
+/// A model that a tool of the server asks for advice, with all that the request's own model reads.
+struct consulted_model {
+    std::string name;
+    std::int64_t times = consulting_allowance;
+};
 
 struct request_demand {
     std::optional<std::int64_t>
@@ -45,7 +59,8 @@ struct request_demand {
     std::int64_t spoken_bytes = 0;    ///< of the text that is to be spoken (speech)
     std::vector<std::string> tiers;   ///< service tiers that are asked for, in the request's own words
     std::vector<std::string> models;  ///< further models that may answer (OpenRouter's fallbacks)
-    bool too_many_models = false;     ///< more than most_models; not all are in `models`
+    std::vector<consulted_model> consulted;
+    bool too_many_models = false;  ///< more than most_models; not all are in `models` and `consulted`
 };
 
 /// `model` tells whose members Bedrock's invoke reads.

@@ -128,6 +128,7 @@ task<exchange_verdict> run_exchange(connection& agent)
     }
     failure& broken = sent ? sent : relayed;
     if (!broken) {
+        if (x.torn) co_return exchange_verdict::broken_off;
         const bool keep =
             x.reuse.response_complete && x.head.keep_alive && x.body_read && !agent.agent_gone();
         co_return keep ? exchange_verdict::keep_alive : exchange_verdict::close;

@@ -80,7 +80,8 @@ struct exchange {
     upstream::exchange_facts reuse;
     std::string answer_text;
     http::response_head answer;
-    bool answer_begun = false;  ///< bytes of an answer left for the agent
+    bool answer_begun = false;  ///< bytes of an answer left for the agent, or may have
+    bool torn = false;          ///< an answer's last write broke off: what the agent has is not whole
     bool answer_complete = false;
     std::string stored_id;                  ///< the object whose usage a retrieval tells; empty: none
     metering::ledger::object_usage stored;  ///< what the ledger holds of it

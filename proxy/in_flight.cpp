@@ -39,8 +39,10 @@ void note_sent(exchange& x)
     if (!x.reuse.request_fully_sent || !x.way->counts) return;
     auto& row = x.row();
     if (!is_made_whole(x, row, {}, false) || row.format == metering::wire::none) return;
-    const auto known = metering::best_known_usage(
-        {}, {.format = row.format, .streamed = row.stream, .counted_input = input_so_far(x, 0)});
+    const auto known = metering::best_known_usage({}, {.format = row.format,
+                                                       .streamed = row.stream,
+                                                       .counted_input = input_so_far(x, 0),
+                                                       .kept_input = x.kept_input});
     row.counts = known.counts;
     row.source = known.source;
 }
@@ -66,7 +68,8 @@ void note_progress(exchange& x)
     const auto known = metering::best_known_usage(seen, {.format = row.format,
                                                          .streamed = row.stream,
                                                          .complete = false,
-                                                         .counted_input = input_so_far(x, seen.text.bytes)});
+                                                         .counted_input = input_so_far(x, seen.text.bytes),
+                                                         .kept_input = x.kept_input});
     row.counts = known.counts;
     row.source = known.source;
     if (seen.beyond.total() != 0) {

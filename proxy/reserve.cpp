@@ -18,9 +18,10 @@ namespace {
 constexpr std::int64_t short_answer_tokens = 256;
 constexpr std::int64_t most_pages = 1000;  // that one document may have
 
-/// What an answer may be: tokens, and pages of a document, which only its reader counts.
+/// What an answer may be: tokens, searches, and pages of a document, which only its reader counts.
 struct answer_size {
     std::int64_t tokens = 0;
+    std::int64_t searches = 0;
     std::int64_t pages = 0;
 };
 
@@ -41,6 +42,24 @@ bool readable(const exchange& x)
         return !http::iequals(f.name, "content-encoding") || f.value.empty() ||
                http::iequals(f.value, "identity");
     });
+}
+
+failure check_readable(const exchange& x)
+{
+    if (!x.way->counts || readable(x)) return {};
+    const auto left = x.who->budget->left(metering::now_us());
+    if (!left.nano_usd && !left.tokens && x.who->info.models.empty()) return {};
+    return {errc::bad_request,
+            "The request's body is compressed, so what it may cost cannot be told, and this session has "
+            "limits. Send it as it is, without a Content-Encoding.",
+            {},
+            0};
+}
+
+std::int64_t saturated_product(std::int64_t one, std::int64_t times) noexcept
+{
+    std::int64_t out = 0;
+    return __builtin_mul_overflow(one, times, &out) ? metering::largest_count : out;
 }
 
 failure check_model(const exchange& x)
@@ -67,29 +86,36 @@ bool has_price(const exchange& x, std::string_view model)
            (x.way->wire != metering::wire::mistral_ocr || price->standard.web_search >= 0);
 }
 
-/// Any of them may answer, so each is allowed and has a price.
-failure check_fallbacks(const exchange& x, const metering::request_demand& asked, bool must_be_priced)
+/// Any of them may answer or be consulted, so each is allowed and has a price.
+failure check_further_models(const exchange& x, const metering::request_demand& asked, bool must_be_priced)
 {
     if (asked.too_many_models)
         return {errc::bad_request,
                 "The request names more than " + std::to_string(metering::most_models) + " further models.",
                 {},
                 0};
-    for (const auto& further : asked.models) {
+    const auto check = [&](std::string_view further) -> failure {
         if (auto f = check_model_name(x, further)) return f;
         if (must_be_priced && !has_price(x, further)) return unpriced(further);
-    }
+        return {};
+    };
+    for (const auto& further : asked.models)
+        if (auto f = check(further)) return f;
+    for (const auto& each : asked.consulted)
+        if (auto f = check(each.name)) return f;
     return {};
 }
 
 /// What the request uses at most, if that model reads so many tokens and answers with so many.
 metering::token_counts most_of(const exchange& x, const metering::request_demand& asked,
-                               std::string_view model, std::int64_t input, std::int64_t answer)
+                               std::string_view model, std::int64_t input, answer_size size)
 {
+    auto answer = size.tokens;
     const auto* price = x.rt->prices->find(x.to->provider.name, model);
     if (price != nullptr && price->max_output_tokens > 0) answer = std::min(answer, price->max_output_tokens);
     metering::token_counts most;
-    most.input = input;
+    most.input = input + size.searches * metering::tokens_a_search(x.way->wire);
+    most.web_searches = size.searches + size.pages;
     if (__builtin_mul_overflow(answer, asked.answers, &most.output) || most.output > metering::largest_count)
         most.output = metering::largest_count;
     return most;
@@ -98,14 +124,14 @@ metering::token_counts most_of(const exchange& x, const metering::request_demand
 metering::demand demand_by(const exchange& x, const metering::request_demand& asked, std::string_view model,
                            std::int64_t input, answer_size answer)
 {
-    const auto most = most_of(x, asked, model, input, answer.tokens);
+    const auto most = most_of(x, asked, model, input, answer);
     metering::demand out;
     out.tokens = most.total();
     out.nano_usd = x.rt->prices->most(x.to->provider.name, model,
                                       {.tiers = asked.tiers,
                                        .input = most.input,
                                        .output = most.output,
-                                       .searches = asked.searches + answer.pages,
+                                       .searches = most.web_searches,
                                        .cache_write = asked.writes_cache,
                                        .long_cache_write = asked.writes_long_cache,
                                        .audio = asked.output_audio,
@@ -135,6 +161,7 @@ failure check_model_name(const exchange& x, std::string_view model)
 failure reserve(exchange& x)
 {
     const auto& route = *x.way;
+    if (auto f = check_readable(x)) return f;
     if (route.counts && route.operation == "batches") return reserve_batch(x);
     if (auto f = check_model(x)) return f;
     if (!route.counts) {
@@ -162,43 +189,47 @@ failure reserve(exchange& x)
                      : metering::demand_of(route.wire, model,
                                            limited && x.facts.is_object ? x.body.view() : std::string_view());
     x.asked.reset();
-    if (route.body == body_kind::multipart) asked.answers = x.facts.choices;
+    if (route.body == body_kind::multipart && !x.facts.is_object) asked.answers = x.facts.choices;
     if (!limited) {
         if (!asked.output) asked.output = x.facts.max_tokens;
         asked.answers = std::clamp<std::int64_t>(x.facts.choices, 1, 128);
     } else if (x.facts.is_object && !x.facts.complete)
         asked.output.reset();  // more may stand behind the place where reading stopped
-    if (auto f = check_fallbacks(x, asked, must_be_priced)) return f;
+    if (auto f = check_further_models(x, asked, must_be_priced)) return f;
     add_tiers(x, asked);
-
-    if (limited && !readable(x))
-        return {errc::bad_request,
-                "The request's body is compressed, so what it may cost cannot be told, and this session has "
-                "limits. Send it as it is, without a Content-Encoding.",
-                {},
-                0};
 
     const auto declared = asked.output.value_or(-1);
     const bool by_page = route.wire == metering::wire::mistral_ocr;
-    const bool bounded = !by_page && declared >= 0 && declared <= rules.reserve_output_tokens;
-    const std::int64_t output = bounded ? declared : rules.reserve_output_tokens;
-    const auto brought = brought_by(x, asked, limited);
-    const auto input = brought + asked.input_elsewhere + asked.searches * metering::tokens_a_search +
-                       x.kept_input + x.kept_unknown * metering::kept_allowance;
-    const auto need_for = [&](std::int64_t tokens, std::int64_t pages) {
-        const answer_size answer{tokens, by_page ? pages : 0};
+    const bool declares = declared >= 0 && declared <= rules.reserve_output_tokens;
+    const bool bounded = declares && !by_page;
+    const answer_size largest{.tokens = declares ? declared : rules.reserve_output_tokens,
+                              .searches = asked.searches,
+                              .pages = by_page ? most_pages : 0};
+    const auto input = brought_by(x, asked, limited) + asked.input_elsewhere + x.kept_input +
+                       x.kept_unknown * metering::kept_allowance;
+    const auto need_for = [&](answer_size answer) {
         metering::demand most;
         for (std::size_t i = 0; i <= asked.models.size(); ++i) {
             const auto one = demand_by(x, asked, i == 0 ? model : asked.models[i - 1], input, answer);
             most.nano_usd = std::max(most.nano_usd, one.nano_usd);
             most.tokens = std::max(most.tokens, one.tokens);
         }
+        for (const auto& each : asked.consulted) {
+            const auto one = demand_by(x, asked, each.name, input, {.tokens = rules.reserve_output_tokens});
+            most.nano_usd =
+                metering::saturated_sum(most.nano_usd, saturated_product(one.nano_usd, each.times));
+            most.tokens = metering::saturated_sum(most.tokens, saturated_product(one.tokens, each.times));
+        }
         return most;
     };
 
-    auto need = need_for(output, most_pages);
-    x.bound = most_of(x, asked, model, input, output);
-    const auto least = bounded ? need : need_for(std::min(output, short_answer_tokens), 1);
+    auto need = need_for(largest);
+    x.bound = most_of(x, asked, model, input, largest);
+    // What the request leaves open may be cut to what is left, but not below this.
+    const answer_size smallest{.tokens = std::min(largest.tokens, short_answer_tokens),
+                               .searches = std::min<std::int64_t>(asked.searches, 1),
+                               .pages = by_page ? 1 : 0};
+    const auto least = bounded ? need : need_for(smallest);
     auto outcome = budget.reserve(need, now);
     if (std::holds_alternative<metering::refusal>(outcome) && !bounded) {
         const auto rest = budget.left(now);

@@ -36,12 +36,13 @@ struct bounds {
     bool whole = false;  ///< all of them could be read
 };
 
-bounds bounds_of(exchange& x, failure& why)
+bounds bounds_of(exchange& x, bool limited, failure& why)
 {
     const auto& prices = *x.rt->prices;
     const auto& provider = x.to->provider.name;
-    const auto longest = x.rt->settings->sessions.reserve_output_tokens;
-    const bool must_be_priced = x.rt->settings->sessions.refuse_unpriced && x.who->budget->limits_money();
+    const auto& rules = x.rt->settings->sessions;
+    const auto longest = rules.reserve_output_tokens;
+    const bool must_be_priced = rules.refuse_unpriced && x.who->budget->limits_money();
     bounds out;
     out.whole = metering::each_batch_request(x.body.view(), [&](std::string_view params) {
         const auto facts = metering::scan_request(params);
@@ -54,11 +55,16 @@ bounds bounds_of(exchange& x, failure& why)
         out.mixed = out.mixed || facts.model != out.model;
         metering::token_counts one;
         const auto asked = metering::demand_of(metering::wire::anthropic_messages, facts.model, params);
+        for (const auto& each : asked.consulted)
+            if (!why) why = check_model_name(x, each.name);
+        if (!why && limited && !asked.consulted.empty() && !rules.unbounded_batches)
+            why = unbounded("A request of the batch has a tool that consults another model");
+        if (why) return false;
         auto& input = asked.writes_long_cache ? one.cache_write_1h
                       : asked.writes_cache    ? one.cache_write_5m
                                               : one.input;
         input = metering::most_input_tokens(facts, asked.media) + asked.input_elsewhere +
-                asked.searches * metering::tokens_a_search;
+                asked.searches * metering::tokens_a_search(metering::wire::anthropic_messages);
         one.web_searches = asked.searches;
         one.output = std::min(asked.output.value_or(longest), most_output);
         if (const auto* price = prices.find(provider, facts.model); price && price->max_output_tokens > 0)
@@ -67,7 +73,11 @@ bounds bounds_of(exchange& x, failure& why)
         const auto plus = [](std::int64_t& sum, std::int64_t more) {
             if (__builtin_add_overflow(sum, more, &sum)) sum = INT64_MAX;
         };
-        plus(out.worst.input, one.all_input());
+        // As held, so that what stays booked is no less.
+        plus(out.worst.input, one.input);
+        plus(out.worst.cache_write_5m, one.cache_write_5m);
+        plus(out.worst.cache_write_1h, one.cache_write_1h);
+        plus(out.worst.web_searches, one.web_searches);
         plus(out.worst.output, one.output);
         plus(out.need.nano_usd, cost);
         return true;
@@ -88,7 +98,7 @@ failure reserve_batch(exchange& x)
     bounds all;
     if (x.api == config::dialect::anthropic) {
         failure why;
-        all = bounds_of(x, why);
+        all = bounds_of(x, limited, why);
         if (why) return why;
         if (!all.whole && (limited || !x.who->info.models.empty()))
             return {errc::bad_request, "The batch's requests cannot be read.", {}, 0};

@@ -100,6 +100,11 @@ void worker::adopt(newcomer who)
 
 void worker::begin(newcomer who, holder_key holder, unsigned turns)
 {
+    if (stopping_) {
+        count_.fetch_sub(1, std::memory_order_relaxed);
+        turn_away(std::move(who));
+        return;
+    }
     // Those that were cut are as good as gone.
     if (present_ - leaving_ >= connection_limit_ && !make_room(holder)) {
         if (turns == 0) {

@@ -100,7 +100,9 @@ task<failure> relay_whole(relaying& r)
     if (r.c.agent_gone()) co_return failure{};
     r.c.limit().expect(waiting_for::agent_to_read, seconds_of(x.rt->settings->bounds.write_timeout));
     if (keeps_alive && x.body_read) r.c.foretell_rest(r.head.size() + body.size());
-    x.answer_begun = co_await r.c.write(r.head, body);
+    x.answer_begun = true;
+    const bool written = co_await r.c.write(r.head, body);
+    x.torn = !written;
     co_return failure{};
 }
 

@@ -84,9 +84,10 @@ bool send_at_once(relaying& r, payload p, bool last)
     if (head.empty() && p.size == 0) return true;
     if (last && r.x.head.keep_alive && r.x.body_read) r.c.foretell_rest(head.size() + p.size);
     r.unsent = {asio::buffer(head), asio::buffer(p.view())};
+    const std::size_t all = asio::buffer_size(r.unsent);
     r.c.write_at_once(r.unsent);
+    if (asio::buffer_size(r.unsent) != all) r.x.answer_begun = true;
     if (asio::buffer_size(r.unsent) != 0) return false;
-    r.x.answer_begun = true;
     r.head.clear();
     return true;
 }
@@ -94,8 +95,8 @@ bool send_at_once(relaying& r, payload p, bool last)
 task<bool> send_rest(relaying& r)
 {
     r.c.limit().expect(waiting_for::agent_to_read, seconds_of(r.x.rt->settings->bounds.write_timeout));
+    r.x.answer_begun = true;  // how much of it leaves, nobody knows before the end
     const bool written = co_await r.c.write_rest(r.unsent);
-    if (written) r.x.answer_begun = true;
     r.head.clear();
     co_return written;
 }
@@ -107,6 +108,7 @@ task<bool> send(relaying& r, payload p, bool last)
     if (last && !r.x.counted_stream && together.has_company()) co_await together.wait();
     if (send_at_once(r, p, last)) co_return true;
     const bool written = co_await send_rest(r);
+    r.x.torn = !written;
     co_return written;
 }
 

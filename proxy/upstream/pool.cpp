@@ -119,10 +119,10 @@ task<leased> pool::connect(endpoint_ptr to, attempt* current)
         current->name_wanted = &asked->until;
         co_await asked->until.async_wait(as_result);  // ends by a cancel: the answer's, or the owner's
         current->name_wanted = nullptr;
-        if (!asked->answered || asked->error) {
-            out.error = {"dns",
-                         "cannot resolve " + provider.host + ": " +
-                             (asked->answered ? asked->error.message() : "the resolver did not answer")};
+        if (current->given_up || !asked->answered || asked->error) {
+            out.error = {"dns", "cannot resolve " + provider.host + ": " +
+                                    (asked->answered && asked->error ? asked->error.message()
+                                                                     : "the resolver did not answer")};
             co_return out;
         }
         addresses = asked->found;

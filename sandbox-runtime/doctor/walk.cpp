@@ -35,7 +35,7 @@ unsigned char type_of(const met& each) noexcept
 {
     struct stat info{};
     if (::fstatat(each.fd, each.name, &info, AT_SYMLINK_NOFOLLOW) != 0) return DT_UNKNOWN;
-    return IFTODT(info.st_mode);
+    return static_cast<unsigned char>(IFTODT(info.st_mode));
 }
 
 using sorted_paths = std::vector<std::string>;

@@ -119,7 +119,7 @@ const std::vector<place> picture_places = {
     {wire::ollama, R"({"messages":[{"images":["@"]}]})"},
     {wire::ollama, R"({"Images":["@"]})"},
     {wire::openai_images, R"({"images":[{"image_url":"data:image/png;base64,@"}]})"},
-    {wire::none, R"({"document":{"type":"image_url","image_url":"data:image/png;base64,@"}})"},
+    {wire::mistral_ocr, R"({"document":{"type":"image_url","image_url":"data:image/png;base64,@"}})"},
 };
 
 TEST(RequestMedia, APictureIsHeldAsOneWhereItsWireCarriesIt)
