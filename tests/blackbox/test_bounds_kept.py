@@ -83,6 +83,11 @@ def chat(prompt, completion, model="gpt-4o-mini", **usage):
     return http({"id": "c", "model": model, "choices": [], "usage": {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion, **usage}})
 
 
+def batch(tool=None):
+    params = {"model": "claude", "max_tokens": 10, "messages": [{"role": "user", "content": [{"type": "text", "text": "a b c d " * 5000, "cache_control": {"type": "ephemeral"}}]}]}
+    return {"requests": [{"custom_id": "1", "params": params | ({"tools": [tool]} if tool else {})}]}
+
+
 def response(name, input_tokens, output_tokens=10):
     usage = {"input_tokens": input_tokens, "output_tokens": output_tokens, "total_tokens": input_tokens + output_tokens}
     return http({"id": name, "object": "response", "status": "completed", "model": "gpt-4o-mini", "output": [], "usage": usage})
@@ -93,7 +98,7 @@ def interaction(name, input_tokens):
     return http({"id": name, "status": "completed", "model": "gemini-3", "outputs": [], "usage": usage})
 
 
-class KeptBounds(unittest.TestCase):
+class Bounded(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         with tempfile.NamedTemporaryFile("w", suffix=".toml", delete=False) as prices:
@@ -148,6 +153,8 @@ class KeptBounds(unittest.TestCase):
         self.assertLessEqual(set(statuses), {200, 402})
         return statuses.count(200)
 
+
+class KeptBounds(Bounded):
     def test_every_prompt_of_a_list_has_an_answer_of_its_own(self):
         text = {"model": "gpt-4o-mini", "max_tokens": 4000}
         answer = http({"id": "c", "object": "text_completion", "model": "gpt-4o-mini", "choices": [],
@@ -336,6 +343,44 @@ class KeptBounds(unittest.TestCase):
         self.assertEqual(row["cost_nano_usd"], 1990 * 2500 + 16 * 1000)
         self.assertGreaterEqual(row["reserved_nano_usd"], row["cost_nano_usd"])
         self.refused("usd=0.0048", "/v1/chat/completions", writes, text)
+
+
+class Consulted(Bounded):
+    """Models that a tool of the server asks for advice are models of the request: allowed, priced and held for."""
+
+    ADVISED = {"model": "claude", "max_tokens": 100, "messages": [], "tools": [{"type": "advisor_20260301", "name": "advisor", "model": "writes-caches-not"}]}
+
+    def test_one_that_the_session_may_not_use_is_refused(self):
+        session = self.world.keyhole.session(models=["claude"])
+        got, _ = self.world.ask("POST", "/v1/messages", http({}), self.ADVISED, session["token"], ANTHROPIC)
+        self.assertEqual(got.status, 403, got.body)
+
+    def test_one_without_a_price_is_refused_where_money_is_limited(self):
+        got, _ = self.world.ask("POST", "/v1/messages", http({}), self.ADVISED, self.session("usd=1")["token"], ANTHROPIC)
+        self.assertEqual(got.status, 403, got.body)
+
+    def test_what_it_may_write_is_held_each_time(self):
+        asked = self.ADVISED | {"tools": [{"type": "advisor_20260301", "name": "advisor", "model": "claude", "max_uses": 3}]}
+        answer = http({"id": "m", "type": "message", "model": "claude", "content": [], "usage": {"input_tokens": 10, "output_tokens": 10}})
+        plain = self.held("/v1/messages", answer, {**asked, "tools": []}, ANTHROPIC)["reserved_nano_usd"]
+        advised = self.held("/v1/messages", answer, asked, ANTHROPIC)["reserved_nano_usd"]
+        self.assertGreater(advised, plain + 3 * 8192 * 10_000)  # sessions.reserve_output_tokens at 10 USD a million
+
+
+class Booked(Bounded):
+    def test_what_stays_booked_of_a_batch_is_what_was_held(self):
+        for tool in (None, {"type": "web_search_20250305", "name": "web_search", "max_uses": 20}):
+            with self.subTest(tool=tool):
+                session = self.session("usd=100")
+                made = http({"id": f"msgbatch_{bool(tool)}", "type": "message_batch", "processing_status": "in_progress"})
+                got, row = self.world.ask("POST", "/v1/messages/batches", made, batch(tool), session["token"], ANTHROPIC)
+                self.assertEqual((got.status, row["source"]), (200, "estimated"), got.body)
+                self.assertEqual(row["cost_nano_usd"], row["reserved_nano_usd"])
+
+    def test_a_batch_that_consults_other_models_is_refused_where_money_is_limited(self):
+        asked = batch({"type": "advisor_20260301", "name": "advisor", "model": "claude"})
+        got, _ = self.world.ask("POST", "/v1/messages/batches", http({}), asked, self.session("usd=100")["token"], ANTHROPIC)
+        self.assertEqual((got.status, got.json()["error"]["type"]), (403, "permission_error"), got.body)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import unittest
 import uuid
 
 from harness import LONG, VERSION, BlackBox, chat_body, messages_body, wait_until
+from scripted import World, http
 
 STREAMS = (("/v1/chat/completions", [], chat_body(stream=True)),
            ("/v1/chat/completions", [], chat_body(stream=True, stream_options={"include_usage": True})),
@@ -13,6 +14,28 @@ STREAMS = (("/v1/chat/completions", [], chat_body(stream=True)),
            ("/v1/responses", [], {"model": "gpt-5", "input": "hi", "stream": True}),
            ("/v1/messages", [VERSION], messages_body(stream=True)))
 STEP = 7 if LONG else 97
+
+
+class TornAnswers(unittest.TestCase):
+    """A cut answer never looks whole, also where only its last piece could not leave."""
+
+    def test_a_revocation_while_the_last_piece_waits_ends_the_connection(self):
+        world = World()
+        self.addCleanup(world.close)
+        for size in (500_000, 1_000_000):
+            with self.subTest(size=size):
+                session = world.keyhole.session()
+                usage = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
+                text = json.dumps({"id": "c", "model": "gpt-4o", "usage": usage, "choices": [{"message": {"content": "x" * size}}]})
+                client = world.keyhole.client()
+                self.addCleanup(client.close)
+                client.request("POST", "/v1/chat/completions", [world.case(http(text)), ("content-type", "application/json")], chat_body(), session["token"])
+                answer = client.answer()
+                self.assertEqual(answer.status, 200)
+                world.keyhole.revoke(session["id"])
+                answer.read()
+                self.assertFalse(answer.whole)
+                self.assertNotIn(b"HTTP/1.1 403", bytes(client.received))
 
 
 class HangUp(BlackBox):

@@ -101,6 +101,41 @@ TEST(RequestDemand, CacheWritesModalitiesAnswersAndFallbacksAreSeen)
     EXPECT_EQ(d.models, (std::vector<std::string>{"a", "b"}));
 }
 
+TEST(RequestDemand, ABoundOfNothingIsNone)
+{
+    EXPECT_EQ(demand_of(wire::ollama, "m", R"({"options":{"num_predict":0}})").output, std::nullopt);
+    EXPECT_EQ(demand_of(wire::openai_chat, "m", R"({"max_tokens":0})").output, std::nullopt);
+    // llama.cpp reads its own name first.
+    EXPECT_EQ(demand_of(wire::openai_chat, "m", R"({"max_tokens":1,"n_predict":-1})").output, std::nullopt);
+    EXPECT_EQ(demand_of(wire::openai_chat, "m", R"({"n_predict":90,"max_tokens":1})").output, 90);
+    EXPECT_EQ(demand_of(wire::openai_chat, "m", R"({"n_predict":90})").output, std::nullopt)
+        << "others ignore it";
+}
+
+TEST(RequestDemand, AModelThatAToolConsultsIsOneMore)
+{
+    const auto d =
+        demand_of(wire::anthropic_messages, "m",
+                  R"({"tools":[{"type":"advisor","model":"large","max_uses":3},{"name":"own","input_schema":
+        {"properties":{"model":{"type":"string"}}}},{"type":"advisor","model":"larger"}]})");
+    ASSERT_EQ(d.consulted.size(), 2U);
+    EXPECT_EQ(d.consulted[0].name, "large");
+    EXPECT_EQ(d.consulted[0].times, 3);
+    EXPECT_EQ(d.consulted[1].name, "larger");
+    EXPECT_EQ(d.consulted[1].times, consulting_allowance);
+}
+
+TEST(RequestDemand, AStatedNumberOfCallsIsThatOfTheSearches)
+{
+    const auto searches = [](const char* body) {
+        return demand_of(wire::openai_responses, "m", body).searches;
+    };
+    EXPECT_EQ(searches(R"({"tools":[{"type":"web_search"}]})"), search_allowance);
+    EXPECT_EQ(searches(R"({"tools":[{"type":"web_search"}],"max_tool_calls":1})"), 1);
+    EXPECT_EQ(searches(R"({"max_tool_calls":30,"tools":[{"type":"web_search"}]})"), 30);
+    EXPECT_EQ(searches(R"({"max_tool_calls":30})"), 0);
+}
+
 TEST(RequestDemand, SpeechIsCountedByItsText)
 {
     EXPECT_EQ(demand_of(wire::openai_audio, "tts", R"({"input":"h\u00e9llo"})").spoken_bytes, 6);
