@@ -1,6 +1,7 @@
 """The agent hangs up after any byte: the row always exists and says how its usage is known. Drained, it is the provider's, exactly;
 with the policy `cancel` it is marked. (Every byte of the recorded streams: build/release/bin/keyhole-cuts.)"""
 
+import contextlib
 import json
 import unittest
 import uuid
@@ -19,23 +20,28 @@ STEP = 7 if LONG else 97
 class TornAnswers(unittest.TestCase):
     """A cut answer never looks whole, also where only its last piece could not leave."""
 
-    def test_a_revocation_while_the_last_piece_waits_ends_the_connection(self):
+    def test_a_revocation_while_the_last_piece_waits_is_not_answered_in_the_middle_of_it(self):
         world = World()
         self.addCleanup(world.close)
-        for size in (500_000, 1_000_000):
-            with self.subTest(size=size):
-                session = world.keyhole.session()
-                usage = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
-                text = json.dumps({"id": "c", "model": "gpt-4o", "usage": usage, "choices": [{"message": {"content": "x" * size}}]})
-                client = world.keyhole.client()
-                self.addCleanup(client.close)
-                client.request("POST", "/v1/chat/completions", [world.case(http(text)), ("content-type", "application/json")], chat_body(), session["token"])
-                answer = client.answer()
-                self.assertEqual(answer.status, 200)
-                world.keyhole.revoke(session["id"])
-                answer.read()
-                self.assertFalse(answer.whole)
+        torn = 0
+        for size in range(200_000, 320_000, 8_000):  # the kernel's buffers take all but the last piece of some of them
+            session = world.keyhole.session()
+            usage = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
+            text = json.dumps({"id": "c", "model": "gpt-4o", "usage": usage, "choices": [{"message": {"content": "x" * size}}]})
+            client = world.keyhole.client()
+            self.addCleanup(client.close)
+            asked = world.case(http(text)), ("content-type", "application/json")
+            client.request("POST", "/v1/chat/completions", asked, chat_body(), session["token"])
+            answer = client.answer()
+            self.assertEqual(answer.status, 200)
+            world.keyhole.revoke(session["id"])
+            with contextlib.suppress(OSError):
+                client.request("POST", "/v1/chat/completions", asked, chat_body(), session["token"])
+            answer.read()
+            torn += not answer.whole
+            if not answer.whole:
                 self.assertNotIn(b"HTTP/1.1 403", bytes(client.received))
+        self.assertTrue(torn, "no answer's last piece had to wait")
 
 
 class HangUp(BlackBox):
