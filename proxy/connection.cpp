@@ -14,6 +14,9 @@
 
 namespace keyhole::proxy {
 
+/// As many small requests as one large read is worth.
+static constexpr unsigned pipelined_a_turn = 8;
+
 connection::connection(worker& home, newcomer who, holder_key holder)
     : home_(home)
     , handed_(std::move(who.handed))
@@ -112,7 +115,12 @@ task<connection::opening> connection::read_preface()
 
 task<bool> connection::wait_for_request()
 {
-    if (end_ != begin_) co_return true;
+    if (end_ != begin_) {
+        // Pipelined: the others have their turn between them.
+        if (++pipelined_ % pipelined_a_turn != 0) co_return true;
+        co_await let_others(home_.io().get_executor());
+        co_return cut_ == cut_reason::none;
+    }
     if (draining_) co_return false;
     rest_buffer();
     limit_.expect(waiting_for::next_request, seconds_of(home_.rt()->settings->bounds.keepalive_timeout));

@@ -118,6 +118,7 @@ private:
     std::unique_ptr<char[]> buffer_;
     std::size_t begin_ = 0;
     std::size_t end_ = 0;
+    unsigned pipelined_ = 0;          ///< requests that were there already when the one before was answered
     unsigned reads_in_a_row_ = 0;     ///< that did not have to wait
     std::size_t bytes_in_a_row_ = 0;  ///< of these
     deadline limit_;

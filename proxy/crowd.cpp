@@ -38,6 +38,7 @@ void crowd::take_out(place& p) noexcept
 
 connection* crowd::displace(holder_key who)
 {
+    using sort = holder_key::sort;
     const auto mine = holders_.find(who);
     const std::size_t own = mine == holders_.end() ? 0 : mine->second.here.size();
     std::array<const holder*, most_holders> tried{};
@@ -47,10 +48,11 @@ connection* crowd::displace(holder_key who)
             const bool may = each.here.size() > own || key == who;
             const auto* const end = tried.cbegin() + n;
             if (!may || std::find(tried.cbegin(), end, &each) != end) continue;
+            // All bridges' channels together are more than any agent has: they are no measure for it.
+            if (key.by == sort::channels && who.by != sort::user && who.by != sort::tcp) continue;
             // A bridge's channel is worth all that came over it, so channels go when there is nothing else.
-            const bool better =
-                most == nullptr || most->key.by == holder_key::sort::channels ||
-                (key.by != holder_key::sort::channels && each.here.size() > most->here.size());
+            const bool better = most == nullptr || most->key.by == sort::channels ||
+                                (key.by != sort::channels && each.here.size() > most->here.size());
             if (better) most = &each;
         }
         if (most == nullptr) return nullptr;
