@@ -31,7 +31,8 @@ struct walk_result {
     std::string why;                      ///< that they were not
 };
 
-/// A top may be a link. `borders` are met, but not entered (but for tops). A directory that this process may not list is none.
+/// A top may be a link. `borders` are met, but not entered (but for tops). A directory that this process may
+/// not list is none.
 walk_result walk(const std::vector<std::string>& tops, const std::vector<std::string>& borders,
                  const std::function<void(const met&)>& visit, walk_bound bound = {});
 
