@@ -110,6 +110,8 @@ class BudgetRace(BlackBox):
             else:
                 path, body, more = "/v1/messages", messages_body(text=f"race {i}", stream=stream, max_tokens=random_with.randrange(20, 200)), [VERSION]
             leaves = random_with.choice(["half", "sent", 1, 300, 2000]) if i % 5 == 0 else None
+            if leaves is not None:
+                more = [*more, ("x-demo", "delay=1,pace=20")]  # so that it does leave in the middle
             token = sessions[i % len(sessions)]["token"]
             askers.append(Asker(self.keyhole.socket, request_bytes("POST", path, [*more, ("connection", "close")], body, token), leaves))
         race(askers)
