@@ -66,7 +66,7 @@ def half_requests_again():
             s.close()
         crowd = alive
         with contextlib.suppress(OSError):
-            while len(crowd) < 4000 and time.monotonic() < end:
+            while len(crowd) < 2600 and time.monotonic() < end:
                 s = (connect_bridge, connect_socket)[begun % 2]()
                 s.setblocking(False)
                 s.send(b"GET /v1/models HTTP/1.1\r\nhost: x\r\nx: ")
@@ -203,7 +203,7 @@ def work():
     return count
 
 
-FLOODS = {"work": (work, 1), "allowed requests": (allowed_requests, 1), "slow heads": (slow_heads, 500), "half requests, again and again": (half_requests_again, 2000),
+FLOODS = {"work": (work, 1), "allowed requests": (allowed_requests, 1), "slow heads": (slow_heads, 500), "half requests, again and again": (half_requests_again, 2400),
           "slow bodies": (slow_bodies, 300), "idle connections": (idle, 1000), "the bare socket": (bare_socket, 1000), "half prefaces": (half_prefaces, 1000),
           "resets": (reconnecting, 300), "answers that nobody reads": (never_reading, 32), "more requests than are allowed": (requests, 100),
           "forks": (forks, 50), "memory": (memory, 1), "descriptors": (descriptors, 500)}
