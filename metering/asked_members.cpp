@@ -1,6 +1,6 @@
 #include "metering/asked_members.hpp"
 
-#include <algorithm>
+#include "metering/place_tree.hpp"
 
 namespace keyhole::metering {
 
@@ -171,18 +171,6 @@ constexpr member members[] = {
     {"tools[].parameters.model", meaning::tool_model, wire::openai_responses},
 };
 
-place& make_child(place& of, std::string_view name)
-{
-    const auto found = std::ranges::find(of.children, name, &place::key);
-    return found != of.children.end() ? *found : of.children.emplace_back(place{.key = name});
-}
-
-place& make_elements(place& of)
-{
-    if (!of.elements) of.elements = std::make_unique<place>();
-    return *of.elements;
-}
-
 }  // namespace
 
 const place* place::child(const json_string& name) const
@@ -196,20 +184,8 @@ const place& asked_members()
 {
     static const place root = [] {
         place out;
-        for (const member& m : members) {
-            place* at = &out;
-            std::string_view path = m.path;
-            while (!path.empty()) {
-                const auto dot = path.find('.');
-                std::string_view step = path.substr(0, dot);
-                path.remove_prefix(dot == path.npos ? path.size() : dot + 1);
-                const bool array = step.ends_with("[]");
-                if (array) step.remove_suffix(2);
-                at = &make_child(*at, step);
-                if (array) at = &make_elements(*at);
-            }
-            at->members.push_back(&m);
-        }
+        for (const member& m : members)
+            place_at(out, m.path).members.push_back(&m);
         return out;
     }();
     return root;

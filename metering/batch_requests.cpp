@@ -21,22 +21,7 @@ bool read_request(json_cursor& at, const each_params& each)
 bool read_requests(json_cursor& at, const each_params& each)
 {
     if (at.done() || at.peek() != '[') return false;
-    at.skip_byte();
-    at.skip_space();
-    if (!at.done() && at.peek() == ']') {
-        at.skip_byte();
-        return true;
-    }
-    while (true) {
-        at.skip_space();
-        if (!read_request(at, each)) return false;
-        at.skip_space();
-        if (at.done()) return false;
-        const char next = at.peek();
-        at.skip_byte();
-        if (next == ']') return true;
-        if (next != ',') return false;
-    }
+    return at.read_elements([&] { return read_request(at, each); });
 }
 
 }  // namespace

@@ -44,6 +44,10 @@ public:
     /// value's first byte, and must consume the value (or return false to stop).
     template <class OnMember>
     bool read_members(OnMember&& on_member);
+    /// The same of an array and its elements. `on_element()` finds the cursor at the first byte after any
+    /// space.
+    template <class OnElement>
+    bool read_elements(OnElement&& on_element);
 
     bool faulty() const noexcept { return faulty_; }
     std::uint64_t spaces() const noexcept { return spaces_; }          ///< whitespace between tokens
@@ -88,6 +92,26 @@ bool json_cursor::read_members(OnMember&& on_member)
         next = next_key(member.comma);
     }
     return next == step::end;
+}
+
+template <class OnElement>
+bool json_cursor::read_elements(OnElement&& on_element)
+{
+    skip_byte();
+    skip_space();
+    if (!done() && peek() == ']') {
+        skip_byte();
+        return true;
+    }
+    while (true) {
+        skip_space();
+        if (done() || !on_element()) return false;
+        skip_space();
+        if (done()) return false;
+        const char next = peek();
+        skip_byte();
+        if (next != ',') return next == ']';
+    }
 }
 
 }  // namespace keyhole::metering

@@ -1,5 +1,7 @@
 #include "metering/media_places.hpp"
 
+#include "metering/place_tree.hpp"
+
 #include <algorithm>
 
 namespace keyhole::metering {
@@ -147,12 +149,6 @@ constexpr media_row rows[] = {
     {wire::mistral_ocr, "document.image_url.url", string, image},
 };
 
-media_place& child_of(media_place& of, std::string_view key)
-{
-    const auto found = std::ranges::find(of.children, key, &media_place::key);
-    return found != of.children.end() ? *found : of.children.emplace_back(media_place{.key = key});
-}
-
 bool is(std::string_view text, std::string_view name) noexcept
 {
     const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
@@ -172,22 +168,8 @@ const media_place& media_places()
 {
     static const media_place root = [] {
         media_place out;
-        for (const media_row& row : rows) {
-            media_place* at = &out;
-            std::string_view path = row.path;
-            while (!path.empty()) {
-                const auto dot = path.find('.');
-                std::string_view step = path.substr(0, dot);
-                path.remove_prefix(dot == path.npos ? path.size() : dot + 1);
-                const bool array = step.ends_with("[]");
-                if (array) step.remove_suffix(2);
-                at = &child_of(*at, step);
-                if (!array) continue;
-                if (!at->elements) at->elements = std::make_unique<media_place>();
-                at = at->elements.get();
-            }
-            at->rows.push_back(&row);
-        }
+        for (const media_row& row : rows)
+            place_at(out, row.path).rows.push_back(&row);
         return out;
     }();
     return root;

@@ -21,7 +21,7 @@ enum class media_role : std::uint8_t {
 };
 
 struct media_row {
-    wire of;  ///< wire::none: routes without one (OCR)
+    wire of;
     std::string_view path;
     media_role role = media_role::string;
     media_kind otherwise = media_kind::document;  ///< where the data does not say its kind

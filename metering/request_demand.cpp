@@ -87,7 +87,7 @@ public:
         if (at.done()) return false;
         if (at.peek() == '{') return walk_object(at, here);
         if (at.peek() == '[') {
-            if (here.elements) return walk_array(at, *here.elements);
+            if (here.elements) return at.read_elements([&] { return walk(at, *here.elements); });
             each(here, [this](const member& m) { prompts_ += m.what == meaning::prompt ? 1 : 0; });
             return at.skip_value();
         }
@@ -127,23 +127,6 @@ private:
             if (m.what == meaning::sources && searches_) add_searches(uses_.value_or(source_allowance));
         });
         return whole;
-    }
-    bool walk_array(json_cursor& at, const place& element)
-    {
-        at.skip_byte();
-        at.skip_space();
-        if (!at.done() && at.peek() == ']') {
-            at.skip_byte();
-            return true;
-        }
-        while (walk(at, element)) {
-            at.skip_space();
-            if (at.done()) return false;
-            const char next = at.peek();
-            at.skip_byte();
-            if (next != ',') return next == ']';
-        }
-        return false;
     }
     bool read_scalar(json_cursor& at, const place& here)
     {

@@ -76,7 +76,8 @@ public:
         case '{':
             return walk_object(at, here);
         case '[':
-            return here.elements ? walk_array(at, *here.elements) : at.skip_value();
+            return here.elements ? at.read_elements([&] { return walk(at, *here.elements); })
+                                 : at.skip_value();
         case '"':
             return walk_string(at, here);
         default:
@@ -111,23 +112,6 @@ private:
     {
         const media_place* below = here.children.empty() ? nullptr : here.child(name_of(key));
         return below != nullptr ? walk(at, *below) : at.skip_value();
-    }
-    bool walk_array(json_cursor& at, const media_place& element)
-    {
-        at.skip_byte();
-        at.skip_space();
-        if (!at.done() && at.peek() == ']') {
-            at.skip_byte();
-            return true;
-        }
-        while (walk(at, element)) {
-            at.skip_space();
-            if (at.done()) return false;
-            const char next = at.peek();
-            at.skip_byte();
-            if (next != ',') return next == ']';
-        }
-        return false;
     }
 
     /// {"media_type": …, "data": …} in any order, and whatever else stands below it. Of two types the dearer
