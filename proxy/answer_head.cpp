@@ -37,12 +37,7 @@ bool stays_here(const exchange& x, const http::field& f)
 {
     for (const auto name : never_passed_on)
         if (http::iequals(f.name, name)) return true;
-    for (const auto option : x.answer.connection_options)
-        if (option.size() == f.name.size() &&
-            std::equal(option.begin(), option.end(), f.name.begin(),
-                       [](char a, char b) { return (a | 0x20) == (b | 0x20); }))
-            return true;
-    return false;
+    return http::is_option(x.answer.connection_options, f.name);
 }
 
 /// The wait that is passed on for a retry-after of `value` (seconds, or a date that is taken as long).

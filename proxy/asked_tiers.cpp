@@ -16,12 +16,8 @@ constexpr std::array tier_headers{
 
 bool names_a_tier(std::string_view field)
 {
-    return std::ranges::any_of(tier_headers, [&](auto header) {
-        return std::ranges::equal(field, header, [](char written, char lower) {
-            if (written == '_') written = '-';  // as servers of the CGI kind read it
-            return (written >= 'A' && written <= 'Z' ? written | 0x20 : written) == lower;
-        });
-    });
+    return std::ranges::any_of(tier_headers,
+                               [&](auto header) { return http::iequals_as_variable(field, header); });
 }
 
 }  // namespace

@@ -47,32 +47,18 @@ constexpr std::array never_forwarded{
     std::string_view("x-http-method-override"),
 };
 
-/// Servers that hand fields on as variables (CGI, WSGI) take X_API_KEY for X-API-KEY: what may not be sent as
-/// the one may not be sent as the other.
-bool is_name(std::string_view written, std::string_view lower)
-{
-    if (written.size() != lower.size()) return false;
-    return std::equal(written.begin(), written.end(), lower.begin(), [](char w, char l) {
-        if (w == '_') w = '-';
-        return (w >= 'A' && w <= 'Z' ? w | 0x20 : w) == l;
-    });
-}
-
+/// What may not be sent as X-API-KEY may not be sent as X_API_KEY.
 bool stays_behind(const exchange& x, const http::field& f)
 {
     for (const auto name : never_forwarded)
-        if (is_name(f.name, name)) return true;
+        if (http::iequals_as_variable(f.name, name)) return true;
     if (f.name.size() > 10 && (http::iequals(f.name.substr(0, 10), "x-keyhole-") ||
                                http::iequals(f.name.substr(0, 10), "x-forwarde")))
         return true;
     if (f.name.size() > 6 && http::iequals(f.name.substr(0, 6), "proxy-")) return true;
     for (const auto& [name, value] : x.to->provider.headers)
-        if (is_name(f.name, name)) return true;
-    for (const auto option : x.head.connection_options)
-        if (option.size() == f.name.size() &&
-            std::equal(option.begin(), option.end(), f.name.begin(),
-                       [](char a, char b) { return (a | 0x20) == (b | 0x20); }))
-            return true;
+        if (http::iequals_as_variable(f.name, name)) return true;
+    if (http::is_option(x.head.connection_options, f.name)) return true;
     // TOKEN_STAYS_HOME also where nobody would look for it.
     return !x.token.empty() && f.value.find(x.token) != std::string_view::npos;
 }

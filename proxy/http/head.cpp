@@ -2,6 +2,7 @@
 
 #include "metering/byte_scan.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <optional>
@@ -163,6 +164,19 @@ bool same_letters(std::string_view a, std::string_view b_lower) noexcept
     for (std::size_t i = 0; i < a.size(); ++i)
         if (lower(a[i]) != b_lower[i]) return false;
     return true;
+}
+
+bool iequals_as_variable(std::string_view written, std::string_view lower_name) noexcept
+{
+    return std::ranges::equal(written, lower_name,
+                              [](char w, char l) { return (w == '_' ? '-' : lower(w)) == l; });
+}
+
+bool is_option(const std::vector<std::string_view>& connection_options, std::string_view name) noexcept
+{
+    return std::ranges::any_of(connection_options, [name](std::string_view option) {
+        return std::ranges::equal(option, name, {}, lower, lower);
+    });
 }
 
 bool is_token(std::string_view s) noexcept

@@ -88,6 +88,10 @@ inline bool iequals(std::string_view a, std::string_view b_lower) noexcept
 {
     return a.size() == b_lower.size() && same_letters(a, b_lower);
 }
+/// As servers of the CGI kind compare them, which take X_API_KEY for X-API-KEY.
+bool iequals_as_variable(std::string_view written, std::string_view lower_name) noexcept;
+/// Whether a `connection` field names that field.
+bool is_option(const std::vector<std::string_view>& connection_options, std::string_view name) noexcept;
 bool is_token(std::string_view s) noexcept;
 /// Whether the comma-separated list holds the token (case-insensitively).
 bool list_has(std::string_view list, std::string_view lower_token) noexcept;
