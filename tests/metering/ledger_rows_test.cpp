@@ -1,5 +1,5 @@
 // What a row holds, to the last field.
-#include "books_fixture.hpp"
+#include "books_on_disk.hpp"
 #include "metering/journal.hpp"
 #include "metering/ledger.hpp"
 #include "metering/ledger_schema.hpp"
@@ -13,23 +13,8 @@ namespace keyhole::metering {
 
 namespace {
 
+using test::books_on_disk;
 using test::random_record;
-using test::temp_dir;
-
-/// A journal and a ledger in a directory of their own.
-struct books_on_disk {
-    temp_dir dir;
-    journal inflight{dir / "inflight", 2048, false};
-    ledger books{dir.path(), inflight, false};
-
-    void add(const record& r)
-    {
-        const auto slot = inflight.open(r);
-        ASSERT_TRUE(slot);
-        inflight.settle(*slot);
-        books.submit(*slot);
-    }
-};
 
 std::string id_of(const record& r)
 {

@@ -1,4 +1,4 @@
-#include "books_fixture.hpp"
+#include "books_on_disk.hpp"
 #include "metering/journal.hpp"
 #include "metering/ledger.hpp"
 #include "metering/ledger_schema.hpp"
@@ -17,30 +17,15 @@ namespace keyhole::metering {
 
 namespace {
 
+using test::books_on_disk;
 using test::random_record;
+using test::submit;
 using test::temp_dir;
 using ::testing::HasSubstr;
 
 constexpr std::int64_t day_us = schema::day_us;
 /// 2026-03-01 00:00 UTC.
 constexpr std::int64_t some_day = 20'513 * day_us;
-
-void submit(journal& j, ledger& books, const record& r)
-{
-    const auto slot = j.open(r);
-    ASSERT_TRUE(slot);
-    j.settle(*slot);
-    books.submit(*slot);
-}
-
-/// A journal and a ledger in a directory of their own.
-struct books_on_disk {
-    temp_dir dir;
-    journal inflight{dir / "inflight", 2048, false};
-    ledger books{dir.path(), inflight, false};
-
-    void add(const record& r) { submit(inflight, books, r); }
-};
 
 TEST(Ledger, EVERY_REQUEST_ONE_ROW_WritesARequestIdOnce)
 {

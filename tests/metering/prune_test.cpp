@@ -1,4 +1,4 @@
-#include "books_fixture.hpp"
+#include "books_on_disk.hpp"
 #include "metering/journal.hpp"
 #include "metering/ledger.hpp"
 #include "metering/ledger_schema.hpp"
@@ -18,18 +18,7 @@ using test::random_record;
 
 constexpr std::int64_t day_us = schema::day_us;
 
-struct books_on_disk {
-    test::temp_dir dir;
-    journal inflight{dir / "inflight", 4096, false};
-    ledger books{dir.path(), inflight, false};
-
-    void add(const record& r)
-    {
-        const auto slot = inflight.open(r);
-        ASSERT_TRUE(slot);
-        inflight.settle(*slot);
-        books.submit(*slot);
-    }
+struct books_on_disk : test::books_on_disk {
     /// `count` random rows over `days` from the first of March on.
     void fill(int count, int days, unsigned seed = 5)
     {
